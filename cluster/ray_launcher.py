@@ -1,0 +1,52 @@
+"""The launcher on Ray: groups are Ray Train workers, pools are actors."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from cluster.events import listening, make_board
+from cluster.launcher import GroupWork, OnEvent, Payload, Pool, Setup
+from cluster.ray_group import run_group
+from cluster.ray_pool import RayPool
+from cluster.shares import Share, share
+
+
+class RayLauncher:
+    """Runs work on the Ray cluster that this process has joined."""
+
+    name = "ray"
+
+    def __init__(self) -> None:
+        self._board: Any = None
+
+    def group(
+        self, work: GroupWork, payload: Payload, *, workers: int, folder: Path, name: str, on_event: OnEvent
+    ) -> Any:
+        with listening(self._events(), secrets.token_hex(8), on_event) as sink:
+            return run_group(
+                work, payload, workers=workers, each=_share(workers), folder=folder.absolute(), name=name, sink=sink
+            )
+
+    @contextmanager
+    def pool(self, setup: Setup, common: Payload, *, workers: int, on_event: OnEvent) -> Iterator[Pool]:
+        with listening(self._events(), secrets.token_hex(8), on_event) as sink:
+            pool = RayPool(setup, common, workers=workers, each=_share(workers), sink=sink)
+            try:
+                yield pool
+            finally:
+                pool.close()
+
+    def _events(self) -> Any:
+        if self._board is None:
+            self._board = make_board()
+        return self._board
+
+
+def _share(workers: int) -> Share:
+    return share([node["Resources"] for node in ray.nodes() if node["Alive"]], workers)

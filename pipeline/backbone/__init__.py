@@ -1,0 +1,7 @@
+"""The frozen backbone: where it comes from, how it loads, where prompts enter it, how it is sharded."""
+
+from pipeline.backbone.attention import PromptStates
+from pipeline.backbone.load import Backbone, load_backbone, load_tokenizer, resolve_dtype
+from pipeline.backbone.source import BackboneInfo, describe
+
+__all__ = ["Backbone", "BackboneInfo", "PromptStates", "describe", "load_backbone", "load_tokenizer", "resolve_dtype"]

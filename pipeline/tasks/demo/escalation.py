@@ -1,0 +1,51 @@
+"""The few-shot target of sentences: who must take a case.
+
+A case is told in three clauses in any order: what it is about, when it is due, and how the customer feels. Each of them is
+what a source task asks for (intent or fault, urgency, sentiment), but the label is none of theirs: it follows from the three.
+"""
+
+from __future__ import annotations
+
+from pipeline.tasks.demo.classification import any_fault, mood_words
+from pipeline.tasks.demo.grammar import Row, Voice, frames
+from pipeline.tasks.demo.words import DEADLINES, INTENTS
+
+_QUESTION = frames(["how do I {want}?", "I would like to {want}.", "can I {want}?"], ["what must I do to {want}?"])
+_FAULT = frames(["my {device} {fault}.", "the {device} {fault}."], ["help, my {device} {fault}."])
+_MOODS_OF_CASES = frames(
+    [
+        "you are {yes}, not {no}.",
+        "I feared you were {no}, you are {yes}.",
+        "you used to be {no}, now you are {yes}.",
+        "you are anything but {no}.",
+        "others call you {no}, I call you {yes}.",
+    ],
+    ["far from {no}, you are {yes}."],
+)
+_DATES_OF_CASES = frames(
+    ["{event} {due}.", "{event} {due}, not {wrong}.", "I need it {due}, not {wrong}."],
+    ["{event} {due} instead of {wrong}."],
+)
+
+
+def escalation(voice: Voice, label: str) -> Row:
+    """Who must take the case. An unhappy customer goes to the manager. Otherwise a question with time goes to self-service,
+    a fault without time to the specialist, and what lies between (hurried question, patient fault) to an agent.
+    """
+    happy = label != "manager"
+    faults, hurries = {
+        "self_service": (False, False),
+        "specialist": (True, True),
+        "agent": voice.rng.choice([(True, False), (False, True)]),
+        "manager": (voice.chance(0.5), voice.chance(0.5)),
+    }[label]
+    due, wrong = ("now", "later") if hurries else ("later", "now")
+    clauses = [voice.pick(pool) for pool in (_FAULT if faults else _QUESTION, _DATES_OF_CASES, _MOODS_OF_CASES)]
+    voice.rng.shuffle(clauses)
+    given = {
+        "want": voice.pick(INTENTS[voice.rng.choice(list(INTENTS))]),
+        "fault": any_fault(voice),
+        "due": voice.pick(DEADLINES[due]),
+        "wrong": voice.pick(DEADLINES[wrong]),
+    }
+    return {"text": voice.text(" ".join(clauses), **given, **mood_words(happy)), "label": label}

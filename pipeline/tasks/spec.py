@@ -1,0 +1,161 @@
+"""What a task is, as the user writes it: a name, a type, where its rows are, and the rules for rows that do not fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pipeline.errors import InputError, nearest
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where a task's rows come from: exactly one of `path`, `hub` and `demo`.
+
+    Args:
+        path: local folder with train, dev and test as .jsonl, .csv or .parquet.
+        hub: dataset name for `datasets.load_dataset` (or a folder that it understands).
+        demo: name of a task of the built-in demo suite.
+        revision: commit, tag or branch of the hub dataset.
+        subset: configuration of the hub dataset.
+        rows: at most this many training rows (few-shot); dev and test stay whole.
+        seed: chooses the few-shot rows, and generates the demo rows.
+    """
+
+    path: str | None = None
+    hub: str | None = None
+    demo: str | None = None
+    revision: str | None = None
+    subset: str | None = None
+    rows: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One task as configured.
+
+    Args:
+        name: names the task everywhere, also in the registry; see `check_task_name`.
+        type: a key of `TASK_TYPES`.
+        data: where the rows are.
+        columns: our column name -> the name it has in the data.
+        metric: a metric of the type, or "auto".
+        unseen_labels: a label in dev or test that train lacks is refused ("refuse") or counted as a miss ("count").
+        too_long: rows longer than the backbone allows are cut ("truncate") or refused ("refuse").
+        max_tokens: own limit on a row's tokens, special tokens included; the backbone's limit holds besides.
+    """
+
+    name: str
+    type: str
+    data: DataSource
+    columns: Mapping[str, str] = field(default_factory=dict)
+    metric: str = "auto"
+    unseen_labels: str = "refuse"
+    too_long: str = "truncate"
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class TaskType:
+    """What the tasks of one type share.
+
+    Args:
+        inputs: canonical columns that the backbone reads.
+        target: canonical column that holds the answer.
+        head: "cls" (one answer per row) or "token" (one per word).
+        metrics: metrics that fit, the default first. Token tasks choose by their tags, see `metrics.resolve_metric`.
+    """
+
+    inputs: tuple[str, ...]
+    target: str
+    head: str
+    metrics: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.inputs, self.target)
+
+
+TASK_TYPES: Mapping[str, TaskType] = {
+    "classification": TaskType(("text",), "label", "cls", ("accuracy", "macro_f1", "mcc")),
+    "pair": TaskType(("text_a", "text_b"), "label", "cls", ("accuracy", "macro_f1", "mcc")),
+    "token": TaskType(("tokens",), "tags", "token", ("span_f1", "token_accuracy")),
+}
+# The splits of a task, and the names that data gives them.
+SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
+    "train": ("train",),
+    "dev": ("dev", "validation", "valid", "val"),
+    "test": ("test",),
+}
+UNSEEN_LABELS = ("refuse", "count")
+TOO_LONG = ("truncate", "refuse")
+
+# A task's name becomes part of a registered model's name, of folder names and of a command line. MLflow refuses "/" and
+# ":" in model names; a leading "." would hide the folder (or climb out of it), a leading "-" would read as an option.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+def check_task_name(name: str) -> None:
+    """Raises InputError unless `name` can name folders and registered models alike."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InputError(
+            "this cannot name a task",
+            where="tasks",
+            found=name,
+            expected="1 to 64 letters, digits, '_', '-' or '.', beginning with a letter, digit or '_'",
+        )
+
+
+def check_spec(spec: TaskSpec) -> list[InputError]:
+    """Every mistake in a spec that shows without reading data."""
+    problems: list[InputError] = []
+    try:
+        check_task_name(spec.name)
+    except InputError as problem:
+        problems.append(problem)
+    where = f"task {spec.name!r}"
+    problems += _check_source(spec.data, where)
+    problems += _check_choice("unseen_labels", spec.unseen_labels, UNSEEN_LABELS, where)
+    problems += _check_choice("too_long", spec.too_long, TOO_LONG, where)
+    if spec.max_tokens is not None and spec.max_tokens < 1:
+        problems.append(InputError("max_tokens must be positive", where=where, found=spec.max_tokens))
+    unknown_type = _check_choice("type", spec.type, tuple(TASK_TYPES), where)
+    if unknown_type:
+        return problems + unknown_type
+    kind = TASK_TYPES[spec.type]
+    problems += _check_choice("metric", spec.metric, ("auto", *kind.metrics), where)
+    for column in spec.columns:
+        problems += _check_choice("columns", column, kind.columns, where)
+    return problems
+
+
+def _check_source(data: DataSource, where: str) -> list[InputError]:
+    problems: list[InputError] = []
+    given = [key for key in ("path", "hub", "demo") if getattr(data, key) is not None]
+    if len(given) != 1:
+        found = " and ".join(given) or "none of them"
+        problems.append(
+            InputError("data must name one source", where=where, found=found, expected="one of path, hub and demo")
+        )
+    for key in ("revision", "subset"):
+        if getattr(data, key) is not None and data.hub is None:
+            problems.append(InputError(f"data.{key} goes with data.hub only", where=where, found=getattr(data, key)))
+    if data.rows is not None and data.rows < 1:
+        problems.append(InputError("data.rows must be positive", where=where, found=data.rows))
+    return problems
+
+
+def _check_choice(key: str, value: str, choices: tuple[str, ...], where: str) -> list[InputError]:
+    if value in choices:
+        return []
+    return [
+        InputError(
+            f"unknown {key}",
+            where=where,
+            found=value,
+            expected=", ".join(choices),
+            nearest=nearest(str(value), choices),
+        )
+    ]

@@ -1,0 +1,61 @@
+"""What training leaves on disk for the stages after it: tensors as safetensors, the rest as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from pipeline.training.cohort import Candidate, Trained
+from pipeline.training.pretrain import SharedPrompt
+from pipeline.training.world import save_json
+
+
+def save_shared(folder: Path, shared: SharedPrompt) -> None:
+    """Writes the shared prompt and the source tasks' heads to `folder`."""
+    tensors = {"prompt": shared.prompt}
+    for task, (weight, bias) in shared.heads.items():
+        tensors |= {f"weight.{task}": weight, f"bias.{task}": bias}
+    save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "shared.safetensors")
+    save_json(folder / "shared.json", {"tasks": list(shared.heads), "curve": shared.curve})
+
+
+def load_shared(folder: Path) -> SharedPrompt:
+    """Reads what `save_shared` wrote."""
+    tensors = load_file(folder / "shared.safetensors")
+    plain = json.loads((folder / "shared.json").read_text(encoding="utf-8"))
+    heads = {task: (tensors[f"weight.{task}"], tensors[f"bias.{task}"]) for task in plain["tasks"]}
+    return SharedPrompt(tensors["prompt"], heads, [(int(step), float(loss)) for step, loss in plain["curve"]])
+
+
+def save_trained(folder: Path, trained: Sequence[Trained]) -> None:
+    """Writes every candidate at its best to `folder`."""
+    tensors, plain = {}, []
+    for n, one in enumerate(trained):
+        tensors |= {f"{n}.prompt": one.prompt, f"{n}.weight": one.weight, f"{n}.bias": one.bias}
+        scores = {"score": one.score, "loss": one.loss, "step": one.step, "curve": one.curve}
+        plain.append({"candidate": asdict(one.candidate), **scores})
+    save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "trained.safetensors")
+    save_json(folder / "trained.json", plain)
+
+
+def load_trained(folder: Path) -> list[Trained]:
+    """Reads what `save_trained` wrote."""
+    tensors = load_file(folder / "trained.safetensors")
+    plain = json.loads((folder / "trained.json").read_text(encoding="utf-8"))
+    return [
+        Trained(
+            candidate=Candidate(**one["candidate"]),
+            score=one["score"],
+            loss=one["loss"],
+            step=one["step"],
+            curve=tuple((int(step), float(value), float(loss)) for step, value, loss in one["curve"]),
+            prompt=tensors[f"{n}.prompt"],
+            weight=tensors[f"{n}.weight"],
+            bias=tensors[f"{n}.bias"],
+        )
+        for n, one in enumerate(plain)
+    ]

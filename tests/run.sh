@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs them all. Arguments go to pytest (e.g. `bash tests/run.sh tests/tasks`);
+# with --check, ruff and mypy come first.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. workflows/install.sh
+deepprompt_install test
+if [ "${1:-}" = "--check" ]; then
+    shift
+    ruff check .
+    ruff format --check .
+    mypy
+fi
+exec python -m pytest "$@"

@@ -1,0 +1,44 @@
+"""Prepared demo tasks and tiny backbones, made once."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+from pipeline.backbone import load_backbone
+from pipeline.tasks import DataSource, TaskSpec, load_task, prepare_task
+from pipeline.tasks.demo import DEMO_TASKS
+from tests.tiny import tiny_backbone
+
+
+@cache
+def _cache_folder() -> Path:
+    return Path(mkdtemp(prefix="deepprompt-cache-"))
+
+
+@cache
+def _backbone(family):
+    return load_backbone(family if family == "minilm" else str(tiny_backbone(family)))
+
+
+@cache
+def _prepared(name, family, rows):
+    spec = TaskSpec(name=name, type=DEMO_TASKS[name].type, data=DataSource(demo=name, rows=rows))
+    task = load_task(spec, _cache_folder())
+    model = _backbone(family)
+    return prepare_task(task, model.tokenizer, context=model.info.context, cache_dir=_cache_folder())
+
+
+@pytest.fixture(scope="session")
+def backbone():
+    """family → a frozen backbone in fp32."""
+    return _backbone
+
+
+@pytest.fixture(scope="session")
+def prepared():
+    """(demo task, family, training rows) → the prepared task."""
+    return lambda name, family="bert", rows=24: _prepared(name, family, rows)

@@ -1,0 +1,41 @@
+"""`deepprompt submit`: the same run on a Ray cluster."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from workflows.cli_options import ConfigArgument, JsonOption, SetOption, print_json
+
+
+def submit(
+    config: ConfigArgument,
+    address: Annotated[
+        str, typer.Option("--address", metavar="URL", help="The cluster's dashboard, http://host:8265.")
+    ],
+    changes: SetOption = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when the job is sent.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Send a run to a Ray cluster as a job and follow its log. The same run sent twice is one job."""
+    from cluster.submit import submit as submit_job
+    from workflows.config import find_config, load_config
+    from workflows.graph import code_version
+
+    load_config(config, changes or ())  # mistakes are told here, not by a job on the cluster
+    arguments = [word for change in changes or () for word in ("--set", change)]
+    result = submit_job(
+        find_config(config),
+        address=address,
+        arguments=arguments,
+        follow=not detach,
+        on_line=lambda line: print(line, file=sys.stderr if as_json else sys.stdout, flush=True),
+        code_version=code_version(),
+    )
+    if as_json:
+        print_json(result.as_json())
+    elif detach:
+        typer.echo(result.submission_id)
+    return result.exit_code

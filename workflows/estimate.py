@@ -1,0 +1,114 @@
+"""What a run costs: time from a count of floating-point operations and a measured speed, memory and disk from shapes.
+
+A token's forward pass costs 2 operations per weight, and per layer 4·M for every position it attends to (scores and
+weighted sum). Training costs twice a forward pass: gradients flow back through the activations, but a frozen weight has
+none of its own (training everything would cost three times). Early stopping is not foreseen: adaptation is an upper
+bound.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.backbone import BackboneInfo
+
+OVERHEAD = 1.3
+"""What a step takes besides the backbone's layers: prompts, heads, optimizer, padding (measured on MiniLM: 1.2 to 1.4)."""
+PROCESS_BYTES = 600_000_000
+"""What a worker takes before it loads a backbone: Python, torch, transformers."""
+_SAVED_PER_LAYER = 12
+"""Vectors of width M that a layer keeps per token for its backward pass: norms, q, k, v, attention, the wide middle."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Rows that go through the backbone together.
+
+    Args:
+        tokens: of all rows. length: mean tokens of a row. prompt: P.
+    """
+
+    tokens: float
+    length: float
+    prompt: float
+
+    def times(self, count: float) -> Pass:
+        return Pass(self.tokens * count, self.length, self.prompt)
+
+
+def forward(info: BackboneInfo, one: Pass) -> float:
+    """Operations of a forward pass; embeddings are looked up, not multiplied."""
+    dense = info.parameters - info.vocabulary * info.width
+    return 2.0 * dense * one.tokens + 4.0 * info.layers * info.width * one.tokens * (one.length + one.prompt)
+
+
+def training(info: BackboneInfo, one: Pass) -> float:
+    """Operations of a forward pass and the way back to the prompts."""
+    return 2.0 * forward(info, one)
+
+
+def search(info: BackboneInfo, step: Pass, dev: Pass, lengths: Sequence[int], steps: int, every: int) -> float:
+    """Operations of a task's adaptation: every candidate trains on each step's rows and looks at dev now and then."""
+    looks = -(-steps // every)
+    total = 0.0
+    for length in lengths:
+        total += steps * training(info, Pass(step.tokens, step.length, length))
+        total += looks * forward(info, Pass(dev.tokens, dev.length, length))
+    return total
+
+
+def measure_speed(dtype: str, width: int, heads: int, seconds: float = 0.3) -> float:
+    """Operations per second of this machine in training steps: one frozen layer of the backbone's width, there and back.
+
+    A bare matrix product would promise too much: in bfloat16 the rest of a layer takes longer than its products.
+
+    Args:
+        dtype: "float32" or "bfloat16". width: M. heads: of the attention.
+    """
+    import torch
+
+    rows, length = 32, 32
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = getattr(torch, dtype)
+    layer = torch.nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True)
+    layer = layer.to(device=device, dtype=kind).requires_grad_(False)
+    hidden = torch.randn(rows, length, width, device=device, dtype=kind, requires_grad=True)
+
+    def step() -> None:
+        layer(hidden).sum().backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    step()  # the first call also sets up the kernels
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        step()
+        done += 1
+    one = 2.0 * rows * length * (2 * 12 * width**2 + 4 * width * length)
+    return done * one / (time.perf_counter() - began) / OVERHEAD
+
+
+def worker_memory(info: BackboneInfo, weight_bytes: int, item: int, tokens: float, share: int = 1) -> int:
+    """Bytes of one worker at its widest step.
+
+    Args:
+        weight_bytes: of the whole backbone. item: bytes of one weight. tokens: in this worker's step.
+        share: over how many workers the weights are sharded; two layers are whole at any time.
+    """
+    layer = weight_bytes / max(1, info.layers)
+    weights = weight_bytes if share == 1 else weight_bytes / share + 2 * layer
+    activations = tokens * info.layers * _SAVED_PER_LAYER * info.width * item
+    return round(PROCESS_BYTES + weights + activations)
+
+
+def disk_bytes(tokens: float, checkpointed: int, kept: int) -> int:
+    """Bytes that a run writes.
+
+    Args:
+        tokens: of all splits; an encoded token takes about 24 bytes in the cache and as much in the run.
+        checkpointed: trainable numbers that are in checkpoints at the same time. kept: those in results.
+    """
+    # A checkpoint holds each number with Adam's two moments and the best so far, and two checkpoints are kept.
+    return round(48 * tokens + 4 * (2 * 4 * checkpointed + kept))

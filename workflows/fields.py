@@ -1,0 +1,51 @@
+"""The base of every config section, and the types of its fields."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+
+class Settings(BaseModel):
+    """A section: unknown keys, other types and later changes are refused."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+def refuse(expected: str, hint: str = "") -> PydanticCustomError:
+    """A value that does not fit: what would have fitted, and what to do."""
+    return PydanticCustomError("refused", "expected {expected}", {"expected": expected, "hint": hint})
+
+
+def auto_or_count(least: int) -> BeforeValidator:
+    """Accepts `auto` and whole numbers from `least`. One validator: the mistake is told once, not once per type."""
+
+    def check(value: Any) -> Any:
+        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= least):
+            return value
+        raise refuse(f"auto or a whole number, at least {least}")
+
+    return BeforeValidator(check)
+
+
+def _all_or_names(value: Any) -> Any:
+    if value == "all":
+        return value
+    if isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    raise refuse("all, or a list of at least one task name")
+
+
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Workers = Annotated[Literal["auto"] | int, auto_or_count(1)]
+TaskNames = Annotated[Literal["all"] | tuple[str, ...], BeforeValidator(_all_or_names)]
+# A YAML list arrives as a list and is kept as a tuple; strictness holds for its items.
+Counts = Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]
+Rates = Annotated[tuple[Rate, ...], Field(strict=False, min_length=1)]

@@ -1,0 +1,226 @@
+"""A run: every stage that is not done yet, in order, each made done as a whole.
+
+Interrupted at any point, the same command goes on: done stages are skipped with the reason, a half-done one continues from
+its checkpoint. One task that fails does not fail the others.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from cluster.launcher import Launcher, Outcome, Pool, make_launcher
+from pipeline.backbone import choose_sharding, load_tokenizer
+from pipeline.errors import InputError
+from pipeline.tasks import prepare_task
+from workflows.artifacts import save_shared_artifact, save_task_artifacts
+from workflows.graph import RunGraph, build_graph
+from workflows.machine import Machine, look_at_machine
+from workflows.register import register
+from workflows.report import write_report
+from workflows.settings import Config
+from workflows.stage import Stage, Standing, begin, commit, standing
+from workflows.stages import payloads, workers
+from workflows.summary import RunSummary, summarise
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+
+
+def run(
+    config: Config,
+    *,
+    launcher: str | None = None,
+    address: str | None = None,
+    on_event: OnEvent = lambda event: None,
+    log_file: Path | None = None,
+) -> RunSummary:
+    """Runs what a config describes.
+
+    Args:
+        launcher: "inline" or "ray"; None for the config's.
+        address: a running Ray cluster.
+        on_event: hears of progress.
+        log_file: takes what the libraries say.
+
+    Raises:
+        InputError: anything wrong in config, data or backbone, before compute starts.
+    """
+    began = time.monotonic()
+    on_event({"stage": "check", "note": "reading the config's backbone and data"})
+    graph = build_graph(config)
+    with _only_run(graph.folder):
+        driver = _Driver(graph, launcher or config.launcher, address, on_event, log_file or graph.folder / "run.log")
+        with driver:
+            driver.prepare()
+            driver.pretrain()
+            for room in ("adapt", "ensemble", "evaluate"):
+                driver.each_task(room)
+        driver.register()
+        summary = summarise(graph, driver.failures, driver.registered, time.monotonic() - began)
+        return write_report(graph, summary)
+
+
+class _Driver:
+    """Takes the stages in order. The launcher and its workers start only when a stage needs them."""
+
+    def __init__(
+        self, graph: RunGraph, launcher: str, address: str | None, on_event: OnEvent, log_file: Path
+    ) -> None:
+        self.graph = graph
+        self.on_event = on_event
+        self.failures: dict[str, str] = {}
+        self.registered: dict[str, Any] = {}
+        self._name, self._address, self._log = launcher, address, log_file
+        self._open = ExitStack()
+        self._launcher: Launcher | None = None
+        self._pool: Pool | None = None
+
+    def __enter__(self) -> _Driver:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    @property
+    def launcher(self) -> Launcher:
+        if self._launcher is None:
+            if self._name == "ray":
+                self.on_event({"stage": "ray", "note": "starting or joining the cluster"})
+            opened = make_launcher(self._name, address=self._address, log_file=self._log)
+            self._launcher = self._open.enter_context(opened)
+        return self._launcher
+
+    @property
+    def machine(self) -> Machine:
+        return look_at_machine()
+
+    def prepare(self) -> None:
+        """Encodes the tasks, in this process."""
+        tokenizer = None
+        for stage in self._waiting("prepare"):
+            assert stage.task is not None
+            tokenizer = tokenizer or load_tokenizer(self.graph.info)
+            started = time.monotonic()
+            partial = begin(self.graph.folder, stage, fresh=True)
+            prepared = prepare_task(
+                self.graph.tasks[stage.task],
+                tokenizer,
+                context=self.graph.info.context,
+                cache_dir=self.graph.config.cache_folder,
+            )
+            prepared.save(partial)
+            facts = {s: {"rows": len(e), "truncated": e.truncated} for s, e in prepared.encoded.items()}
+            commit(self.graph.folder, stage, facts, time.monotonic() - started)
+
+    def pretrain(self) -> None:
+        """Trains the shared prompt, on a group of ranks."""
+        for stage in self._waiting("pretrain"):
+            settings = self.graph.config.pretrain
+            assert settings is not None
+            workers_wanted = self.machine.group_workers(settings.workers, self._name)
+            choice = choose_sharding(
+                self.graph.config.backbone.sharding,
+                backbone_bytes=self.graph.backbone_bytes,
+                workers=workers_wanted,
+                memory_per_worker=self.machine.memory_per_worker(workers_wanted),
+            )
+            self.on_event({"stage": "pretrain", "note": f"sharding {choice.kind}: {choice.reason}"})
+            started = time.monotonic()
+            partial = begin(self.graph.folder, stage)
+            summary = self.launcher.group(
+                workers.pretrain,
+                payloads.pretrain_payload(self.graph, partial, choice.kind),
+                workers=workers_wanted,
+                folder=partial,
+                name="group",
+                on_event=self.on_event,
+            )
+            save_shared_artifact(self.graph, partial)
+            commit(self.graph.folder, stage, {**summary, "sharding": choice.kind}, time.monotonic() - started)
+
+    def each_task(self, room: str) -> None:
+        """Fans a stage of every task out over the pool's workers."""
+        stages = [stage for stage in self._waiting(room) if stage.task not in self.failures]
+        if not stages:
+            return
+        make: Callable[[RunGraph, str, Path], dict[str, Any]] = getattr(payloads, f"{room}_payload")
+        folders = [begin(self.graph.folder, stage) for stage in stages]
+        told = [make(self.graph, str(stage.task), folder) for stage, folder in zip(stages, folders, strict=True)]
+        began = time.monotonic()
+
+        def on_done(outcome: Outcome) -> None:
+            self._finish(stages[outcome.index], folders[outcome.index], outcome, time.monotonic() - began)
+
+        self._workers().map(getattr(workers, room), told, folders=folders, on_done=on_done)
+
+    def register(self) -> None:
+        """Records the run in MLflow and registers every task that was scored; the driver alone talks to MLflow."""
+        scored = [name for name in self.graph.config.adapt_tasks if name not in self.failures]
+        if scored:
+            self.registered = register(self.graph, scored, self._standing, self.on_event)
+
+    def _finish(self, stage: Stage, folder: Path, outcome: Outcome, seconds: float) -> None:
+        assert stage.task is not None
+        if outcome.error is not None:
+            self.failures[stage.task] = f"{stage.name}: {outcome.error}"
+            self.on_event({"stage": stage.room, "task": stage.task, "note": f"failed: {outcome.error}"})
+            return
+        if stage.room == "evaluate":
+            save_task_artifacts(self.graph, stage.task, folder)
+        commit(self.graph.folder, stage, outcome.value, seconds)
+
+    def _workers(self) -> Pool:
+        if self._pool is None:
+            wanted = self.graph.config.adapt.workers
+            count = self.machine.pool_workers(wanted, self._name, self.graph.backbone_bytes)
+            common = payloads.replica_payload(self.graph)
+            opened = self.launcher.pool(workers.Replica, common, workers=count, on_event=self.on_event)
+            self._pool = self._open.enter_context(opened)
+        return self._pool
+
+    def _waiting(self, room: str) -> list[Stage]:
+        """The stages of a room that are not done; tells why the others are skipped."""
+        return [
+            stage
+            for stage in self.graph.stages.values()
+            if stage.room == room and stage.task not in self.failures and not self._standing(stage).skipped
+        ]
+
+    def _standing(self, stage: Stage) -> Standing:
+        found = standing(self.graph.folder, stage)
+        if found.skipped:
+            self.on_event({"stage": stage.room, "task": stage.task, "note": f"skipped: {found.reason}"})
+        return found
+
+
+@contextmanager
+def _only_run(folder: Path) -> Iterator[None]:
+    """Two runs in one folder would overwrite each other's stages: the second is refused."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise InputError(f"the run's folder cannot be written ({error.strerror})", where=str(folder)) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise InputError(
+                "this run is going on already",
+                where=str(folder),
+                found=f"process {file.read().strip()}",
+                hint="wait for it, stop it, or give this one another name",
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+__all__: Sequence[str] = ("run",)
