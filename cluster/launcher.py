@@ -113,9 +113,7 @@ class Launcher(Protocol):
             WorkFailed: any other end.
         """
 
-    def pool(
-        self, setup: Setup, common: Payload, *, workers: int, on_event: OnEvent
-    ) -> AbstractContextManager[Pool]:
+    def pool(self, setup: Setup, common: Payload, *, workers: int, on_event: OnEvent) -> AbstractContextManager[Pool]:
         """Workers that each call `setup(common)` once, before their first payload; what it returns is their `state`.
 
         `on_event` may be called from another thread than the caller's.

@@ -85,7 +85,9 @@ def submit(
         parcel = (working_dir or Path(temporary)).absolute()
         sent = config_path.absolute() if working_dir else pack(config_path, parcel)
         if not sent.is_relative_to(parcel):
-            raise InputError("the config must lie in the folder that is sent", where=str(config_path), found=working_dir)
+            raise InputError(
+                "the config must lie in the folder that is sent", where=str(config_path), found=working_dir
+            )
         command = entrypoint or _command(sent.relative_to(parcel), arguments)
         client = connect(address, token)
         job = {

@@ -18,12 +18,12 @@ import typer
 
 import pipeline
 from pipeline.errors import InputError, nearest
-from workflows import cli_cluster, cli_doctor, cli_registry, cli_run
+from workflows import cli_cluster, cli_doctor, cli_predict, cli_registry, cli_run
 from workflows.console import LoggedError, default_log_file, log_traceback
 
 DONE, FAILED, BAD_INPUT, PARTLY, STOPPED = 0, 1, 2, 3, 130
 
-# Depending on its version Typer has its own copy of click or uses the installed one: this is the base of either's errors.
+# Depending on its version Typer has its own click or uses the installed one: this is the base of either's errors.
 _UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ app.command("plan")(cli_run.plan)
 app.command("run")(cli_run.run)
 app.command("status")(cli_run.status)
 app.command("report")(cli_run.report)
-app.command("predict")(cli_registry.predict)
+app.command("predict")(cli_predict.predict)
 app.command("submit")(cli_cluster.submit)
 app.command("doctor")(cli_doctor.doctor)
 app.add_typer(cli_registry.app, name="registry")
@@ -118,7 +118,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _find_own_tools() -> None:
-    """Ninja lies beside the interpreter, but PATH, where DeepSpeed looks, has it only when the environment is activated."""
+    """Ninja lies beside the interpreter; DeepSpeed looks on PATH, which has it in an activated environment only."""
     own = str(Path(sys.executable).parent)
     paths = os.environ.get("PATH", "").split(os.pathsep)
     if own not in paths:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from pipeline.registry import PromptRegistry
 
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a ready config such as demo.")]
 SetOption = Annotated[
@@ -29,3 +32,13 @@ ConfigOption = Annotated[
 def print_json(value: Any) -> None:
     """A result for another program: one JSON document on stdout."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def open_registry(uri: str | None, prefix: str | None, config: str | None) -> PromptRegistry:
+    """The registry that the options mean."""
+    from pipeline.registry import PromptRegistry
+    from workflows.config import load_config
+    from workflows.settings import RegistrySettings
+
+    settings = load_config(config).registry if config else RegistrySettings()
+    return PromptRegistry(uri or settings.uri, prefix or settings.prefix)

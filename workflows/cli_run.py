@@ -45,7 +45,9 @@ def run(
 
     if launcher not in (None, *LAUNCHERS):
         close = nearest(str(launcher), LAUNCHERS)
-        raise InputError("no such launcher", where="--launcher", found=launcher, expected=" or ".join(LAUNCHERS), nearest=close)
+        raise InputError(
+            "no such launcher", where="--launcher", found=launcher, expected=" or ".join(LAUNCHERS), nearest=close
+        )
     settings = load_config(config, [*(changes or ()), *([f"launcher={launcher}"] if launcher else [])])
     log_file = settings.run_folder / "run.log"
     with silence_libraries(log_file) as streams:

@@ -8,15 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import nearest
+from pipeline.errors import InputError, nearest
 from workflows.settings import AdaptSettings, CandidateSettings, Config, TaskSettings
 from workflows.yaml_source import Path_
 
-RESERVED_TASK_NAMES = frozenset({"shared"})
-"""`PREFIX.shared` is the registered model of the shared prompt."""
-
-_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-_SCHEMES = (*_DATABASES, "http", "https", "databricks", "databricks-uc")
 _CHECKS: list[Callable[[Config], Iterator[Problem]]] = []
 
 
@@ -44,10 +39,12 @@ def _check(function: Callable[[Config], Iterator[Problem]]) -> Callable[[Config]
 
 @_check
 def _task_names(config: Config) -> Iterator[Problem]:
+    from pipeline.registry import RESERVED_NAMES
+
     seen: dict[str, int] = {}
     for index, task in enumerate(config.tasks):
         path = ("tasks", index, "name")
-        if task.name in RESERVED_TASK_NAMES:
+        if task.name in RESERVED_NAMES:
             yield Problem(path, "this name is taken by the shared prompt", task.name, hint="give the task another name")
         if task.name in seen:
             yield Problem(path, f"two tasks have this name (tasks {seen[task.name]} and {index})", task.name)
@@ -130,21 +127,9 @@ def _batch(config: Config) -> Iterator[Problem]:
 
 @_check
 def _registry(config: Config) -> Iterator[Problem]:
-    uri = config.registry.uri
-    path = ("registry", "uri")
-    shown = re.sub(r"//[^/@]*@", "//***@", uri)  # a database URI may carry a password
-    scheme, colon, rest = uri.partition(":")
-    if uri in _SCHEMES[-2:]:
-        return
-    if not colon or scheme == "file" or re.fullmatch(r"[A-Za-z]", scheme):
-        folder = re.sub(r"^/+(?=/)", "", rest) if scheme == "file" else uri
-        right = f"sqlite:///{folder.removeprefix('./').rstrip('/')}/mlflow.db"
-        yield Problem(path, "MLflow 3 refuses a folder as its store", shown, "a database or a server", right)
-    elif scheme.split("+")[0] not in _SCHEMES:
-        close = nearest(scheme, _SCHEMES)
-        yield Problem(path, "unknown kind of tracking URI", shown, ", ".join(_SCHEMES), close and close + colon + rest)
-    elif scheme.split("+")[0] == "sqlite" and not rest.startswith("///"):
-        right = f"{scheme}:///{rest.lstrip('/') or 'mlflow.db'}"
-        yield Problem(path, "a sqlite URI has three slashes before its path", shown, "sqlite:///PATH", right)
-    elif not rest.startswith("//") or not rest.strip("/"):
-        yield Problem(path, "the tracking URI names no place", shown, f"{scheme}://…")
+    from pipeline.registry import tracking_uri
+
+    try:
+        tracking_uri(config.registry.uri)
+    except InputError as problem:
+        yield Problem(("registry", "uri"), problem.what, problem.found, problem.expected, problem.nearest, problem.hint)

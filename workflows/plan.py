@@ -7,8 +7,6 @@ No Ray, no DeepSpeed, no MLflow.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
 
 from pipeline.backbone import ShardingChoice, choose_sharding, load_tokenizer
 from pipeline.errors import InputError, InputErrors, raise_all
@@ -17,87 +15,13 @@ from workflows import estimate
 from workflows.estimate import Pass
 from workflows.graph import RunGraph, build_graph
 from workflows.machine import look_at_machine
+from workflows.plan_records import SPLITS, Plan, StagePlan, TaskPlan
 from workflows.preflight import check_disk, check_tracking
 from workflows.settings import Config
 
-SPLITS = ("train", "dev", "test")
+__all__ = ["Plan", "make_plan"]
+
 Encoded = Mapping[str, Mapping[str, EncodedSplit]]
-
-
-@dataclass(frozen=True)
-class TaskPlan:
-    """One task: how much data it has, and what is searched for it.
-
-    Args:
-        rows, tokens, truncated: per split. longest: tokens of its longest row. candidates: 0 when it is not adapted.
-        trainable: numbers in all its candidates, heads included.
-    """
-
-    name: str
-    type: str
-    metric: str
-    labels: int
-    rows: Mapping[str, int]
-    tokens: Mapping[str, int]
-    truncated: Mapping[str, int]
-    longest: int
-    pretrained: bool
-    candidates: int
-    lengths: tuple[int, ...]
-    trainable: int
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class StagePlan:
-    """One stage: where it stands and why, and at most how long it takes. Seconds are 0 for a skipped one."""
-
-    name: str
-    status: str
-    reason: str
-    skipped: bool
-    workers: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run before it runs.
-
-    Args:
-        frozen, frozen_bytes: the backbone's numbers and their bytes. trainable: numbers of the shared prompt and its
-            heads, and of all candidates. sharding, sharding_reason: how pretraining holds the backbone, and why.
-        speed: operations per second that the estimate counts on. seconds: of all stages that are not skipped.
-        memory: bytes of one worker at its widest, per room. disk: bytes the run writes; free_disk: bytes there are.
-    """
-
-    name: str
-    folder: str
-    launcher: str
-    backbone: str
-    family: str
-    dtype: str
-    layers: int
-    context: int | None
-    frozen: int
-    frozen_bytes: int
-    shared_prompt: int
-    trainable: Mapping[str, int]
-    prompts: int
-    sharding: str
-    sharding_reason: str
-    registry: str
-    tasks: tuple[TaskPlan, ...]
-    stages: tuple[StagePlan, ...]
-    speed: float
-    seconds: float
-    memory: Mapping[str, int]
-    disk: int
-    free_disk: int
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data for another program."""
-        return asdict(self)
 
 
 def make_plan(config: Config) -> Plan:
@@ -160,7 +84,7 @@ class _Planner:
         self.group = self._group_workers()
         self.pool = self.machine.pool_workers(self.config.adapt.workers, self.config.launcher, graph.backbone_bytes)
         self.item = graph.backbone_bytes // graph.info.parameters
-        self.speed = estimate.measure_speed(graph.dtype, graph.info.width, max(1, graph.info.width // graph.info.head_size))
+        self.speed = estimate.measure_speed(graph.dtype, graph.info.width)
 
     def plan(self, registry: str) -> Plan:
         choice = self._sharding()

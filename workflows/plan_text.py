@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from workflows.plan import SPLITS, Plan, StagePlan
+from workflows.plan_records import SPLITS, Plan, StagePlan
 from workflows.preflight import amount
 from workflows.progress import span
 from workflows.tables import columns

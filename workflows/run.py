@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from cluster.launcher import Launcher, Outcome, Pool, make_launcher
 from pipeline.backbone import choose_sharding, load_tokenizer
 from pipeline.errors import InputError
+from pipeline.registry import PromptRegistry
 from pipeline.tasks import prepare_task
 from workflows.artifacts import save_shared_artifact, save_task_artifacts
 from workflows.graph import RunGraph, build_graph
@@ -26,7 +27,7 @@ from workflows.report import write_report
 from workflows.settings import Config
 from workflows.stage import Stage, Standing, begin, commit, standing
 from workflows.stages import payloads, workers
-from workflows.summary import RunSummary, summarise
+from workflows.summary import RunSummary, summarise, task_rows
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -53,6 +54,8 @@ def run(
     began = time.monotonic()
     on_event({"stage": "check", "note": "reading the config's backbone and data"})
     graph = build_graph(config)
+    if not all(standing.skipped for standing in graph.standings().values()):
+        PromptRegistry(config.registry.uri, config.registry.prefix).check()
     with _only_run(graph.folder):
         driver = _Driver(graph, launcher or config.launcher, address, on_event, log_file or graph.folder / "run.log")
         with driver:
@@ -60,9 +63,9 @@ def run(
             driver.pretrain()
             for room in ("adapt", "ensemble", "evaluate"):
                 driver.each_task(room)
-        driver.register()
-        summary = summarise(graph, driver.failures, driver.registered, time.monotonic() - began)
-        return write_report(graph, summary)
+        rows = task_rows(graph, driver.failures)
+        versions = register(graph, rows, on_event) if rows else {}
+        return write_report(graph, summarise(graph, rows, driver.failures, versions, time.monotonic() - began))
 
 
 class _Driver:
@@ -74,7 +77,6 @@ class _Driver:
         self.graph = graph
         self.on_event = on_event
         self.failures: dict[str, str] = {}
-        self.registered: dict[str, Any] = {}
         self._name, self._address, self._log = launcher, address, log_file
         self._open = ExitStack()
         self._launcher: Launcher | None = None
@@ -158,12 +160,6 @@ class _Driver:
 
         self._workers().map(getattr(workers, room), told, folders=folders, on_done=on_done)
 
-    def register(self) -> None:
-        """Records the run in MLflow and registers every task that was scored; the driver alone talks to MLflow."""
-        scored = [name for name in self.graph.config.adapt_tasks if name not in self.failures]
-        if scored:
-            self.registered = register(self.graph, scored, self._standing, self.on_event)
-
     def _finish(self, stage: Stage, folder: Path, outcome: Outcome, seconds: float) -> None:
         assert stage.task is not None
         if outcome.error is not None:
@@ -222,5 +218,3 @@ def _only_run(folder: Path) -> Iterator[None]:
         file.flush()
         yield
 
-
-__all__: Sequence[str] = ("run",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import mean, pstdev
@@ -83,19 +83,28 @@ class RunSummary:
         return {**asdict(self), "exit_code": self.exit_code}
 
 
-def summarise(
-    graph: RunGraph, failures: Mapping[str, str], registered: Mapping[str, Any], seconds: float
-) -> RunSummary:
-    """Reads a run's scores from its evaluate stages."""
+def task_rows(graph: RunGraph, failures: Mapping[str, str]) -> list[TaskRow]:
+    """The scored tasks, from their evaluate stages."""
     rows = []
     for name in graph.config.adapt_tasks:
         scores = read_record(graph.stages[f"evaluate/{name}"].folder(graph.folder) / "scores.json")
         if scores is not None and name not in failures:
-            rows.append(_row(graph, name, scores, registered))
+            rows.append(_row(graph, name, scores))
+    return rows
+
+
+def summarise(
+    graph: RunGraph,
+    rows: Sequence[TaskRow],
+    failures: Mapping[str, str],
+    versions: Mapping[str, str],
+    seconds: float,
+) -> RunSummary:
+    """A run's results, with the versions its tasks have in the registry."""
     return RunSummary(
         name=graph.config.name,
         folder=str(graph.folder),
-        rows=tuple(rows),
+        rows=tuple(replace(row, version=versions.get(row.task)) for row in rows),
         failed=dict(failures),
         seconds=round(seconds, 1),
         stage_seconds=_stage_seconds(graph),
@@ -105,7 +114,7 @@ def summarise(
     )
 
 
-def _row(graph: RunGraph, name: str, scores: Mapping[str, Any], registered: Mapping[str, Any]) -> TaskRow:
+def _row(graph: RunGraph, name: str, scores: Mapping[str, Any]) -> TaskRow:
     metric, winner = scores["metric"], scores["winner"]
 
     def test(entry: Mapping[str, Any] | None) -> float | None:
@@ -125,7 +134,7 @@ def _row(graph: RunGraph, name: str, scores: Mapping[str, Any], registered: Mapp
         test=float(winner["test"][metric]),
         from_scratch_test=test(scores["from_scratch"]),
         ensemble_test=test(scores["ensemble"]),
-        version=registered.get(name),
+        version=None,
         shared=spread(scores["cells"]["shared"]),
         scratch=spread(scores["cells"]["scratch"]),
         train_rows=len(graph.tasks[name].splits["train"]),

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    pass
+
+_RESULTS = ("task", "start", "best length", "dev", "test", "from-scratch test", "ensemble test", "registry version")
+_GAINS = ("task", "", "from the shared prompt", "from scratch", "difference", "seeds")
+_EXAMPLES = {
+    "pair": {"text_a": "where is my parcel", "text_b": "it left our store this morning"},
+    "other": {"text": "my phone has not arrived, where is it"},
+}
 
 
 def output() -> Console:
@@ -43,8 +52,3 @@ def cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(cell, value))
     return str(value)
-
-
-def plain(entry: Any) -> dict[str, Any]:
-    """A dataclass or a mapping as a dict."""
-    return dataclasses.asdict(entry) if dataclasses.is_dataclass(entry) else dict(entry)  # type: ignore[arg-type]

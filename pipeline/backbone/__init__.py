@@ -2,6 +2,17 @@
 
 from pipeline.backbone.attention import PromptStates
 from pipeline.backbone.load import Backbone, load_backbone, load_tokenizer, resolve_dtype
+from pipeline.backbone.sharding import ShardingChoice, choose_sharding
 from pipeline.backbone.source import BackboneInfo, describe
 
-__all__ = ["Backbone", "BackboneInfo", "PromptStates", "describe", "load_backbone", "load_tokenizer", "resolve_dtype"]
+__all__ = [
+    "Backbone",
+    "BackboneInfo",
+    "PromptStates",
+    "ShardingChoice",
+    "choose_sharding",
+    "describe",
+    "load_backbone",
+    "load_tokenizer",
+    "resolve_dtype",
+]

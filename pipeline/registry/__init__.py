@@ -1,6 +1,7 @@
 """Artifacts on disk, the MLflow registry that keeps them, and the predictor that answers with them."""
 
-from pipeline.registry.artifact import Artifact, Member, check_backbone, load_artifact, save_artifact
+from pipeline.registry.artifact import Artifact, Member, check_backbone, copy_artifact, load_artifact, save_artifact
+from pipeline.registry.connection import tracking_uri
 from pipeline.registry.manifest import (
     RESERVED_NAMES,
     SHARED_PROMPT,
@@ -11,6 +12,8 @@ from pipeline.registry.manifest import (
     TaskIdentity,
 )
 from pipeline.registry.predictor import Predictor, open_backbone
+from pipeline.registry.store import Listed, PromptRegistry, Registered, Shown
+from pipeline.registry.tracking import LoggedRun, RunRecord, TaskRecord, log_run
 
 __all__ = [
     "RESERVED_NAMES",
@@ -18,13 +21,23 @@ __all__ = [
     "Artifact",
     "BackboneIdentity",
     "Facts",
+    "Listed",
+    "LoggedRun",
     "Manifest",
     "Member",
     "Parent",
     "Predictor",
+    "PromptRegistry",
+    "Registered",
+    "RunRecord",
+    "Shown",
     "TaskIdentity",
+    "TaskRecord",
     "check_backbone",
+    "copy_artifact",
     "load_artifact",
+    "log_run",
     "open_backbone",
     "save_artifact",
+    "tracking_uri",
 ]

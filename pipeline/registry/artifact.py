@@ -1,7 +1,7 @@
 """An artifact on disk: baked prompts, their heads and the manifest, written whole or not at all, checked before use.
 
-The files are safetensors and JSON: nothing in them can run, and nothing is fetched because of them. A winner has one member,
-an ensemble several; everything else is the same.
+The files are safetensors and JSON: nothing in them can run, and nothing is fetched because of them. A winner has one
+member, an ensemble several; everything else is the same.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def save_artifact(folder: Path, members: Sequence[Member], facts: Facts) -> Arti
         The artifact as `load_artifact` gives it.
 
     Raises:
-        InputError: the disk is full or cannot be written; a tensor has another shape than the facts imply, or holds values
-            that are not finite.
+        InputError: the disk is full or cannot be written; a tensor has another shape than the facts imply, or holds
+            values that are not finite.
         ValueError: the facts contradict themselves.
     """
     layers, _, heads, _, head_size = members[0].prompt.shape
@@ -85,30 +85,26 @@ def save_artifact(folder: Path, members: Sequence[Member], facts: Facts) -> Arti
     manifest = Manifest.model_validate_json(json.dumps(plain, allow_nan=False))
     for name, shapes in manifest.expected_shapes().items():
         _check_tensors(files.get(name, {}), shapes, str(folder / name))
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for name, content in contents.items():
-            (part / name).write_bytes(content)
-        (part / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        written = load_artifact(part)
-        _move(part, folder)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        what = "no space is left on the disk" if full else f"the artifact cannot be written ({error.strerror or error})"
-        raise InputError(what, where=str(folder)) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return written
+    contents[MANIFEST] = (manifest.model_dump_json(indent=2) + "\n").encode()
+    return _write(folder, contents)
+
+
+def copy_artifact(source: Path, folder: Path) -> Artifact:
+    """Copies an artifact's files, and nothing that lies beside them, to `folder`, replacing one that is there.
+
+    Raises:
+        InputError: as `load_artifact` and `save_artifact`.
+    """
+    names = (MANIFEST, *load_artifact(source).manifest.files)
+    return _write(folder, {name: (source / name).read_bytes() for name in names})
 
 
 def load_artifact(folder: Path) -> Artifact:
     """Reads an artifact; nothing of it is used before all of it is checked.
 
     Raises:
-        InputError: a file is missing, too large or changed; the manifest is unsound; a tensor is missing, unexpected, of
-            another shape or type, or holds values that are not finite.
+        InputError: a file is missing, too large or changed; the manifest is unsound; a tensor is missing, unexpected,
+            of another shape or type, or holds values that are not finite.
     """
     if not folder.is_dir():
         raise InputError("there is no artifact folder", where=str(folder))
@@ -163,13 +159,26 @@ def _tensors(members: Sequence[Member]) -> dict[str, dict[str, Tensor]]:
     }
 
 
-def _move(part: Path, folder: Path) -> None:
-    """Renames `part` to `folder`; what was there before goes only when the new one is complete."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(part, folder)
-    shutil.rmtree(old, ignore_errors=True)
+def _write(folder: Path, contents: Mapping[str, bytes]) -> Artifact:
+    """Puts an artifact's files in place: beside it first, read back, then renamed."""
+    part, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("part", "old"))
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for name, content in contents.items():
+            (part / name).write_bytes(content)
+        written = load_artifact(part)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(part, folder)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = "no space is left on the disk" if full else f"the artifact cannot be written ({error.strerror or error})"
+        raise InputError(what, where=str(folder)) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return written
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -177,7 +177,7 @@ def read_manifest(text: bytes, where: str) -> Manifest:
     """A manifest from the bytes of its file, checked in itself.
 
     Raises:
-        InputError: not JSON; of a format this version cannot read; a field missing, unknown, of another type or changed.
+        InputError: not JSON; of a format this version cannot read; a field missing, unknown, of another type, changed.
     """
     try:
         plain = json.loads(text)

@@ -1,7 +1,7 @@
 """Answering rows with artifacts: the champions of many tasks, and every member of their ensembles, in one forward pass.
 
-Each row stands in the batch once per member of its task; nothing but the prompt's index and the head's differs. So a batch
-may mix tasks, prompt lengths and ensembles, and every row gets what it would get alone.
+Each row stands in the batch once per member of its task; nothing but the prompt's index and the head's differs. So a
+batch may mix tasks, prompt lengths and ensembles, and every row gets what it would get alone.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Predictor:
                 `task` where there are several. Other fields are ignored.
 
         Returns:
-            For sentences and pairs {"task", "label", "score", "scores": {label: probability}}; for words {"task", "tokens",
-            "tags", "spans": [{"label", "start", "end", "text"}]}, where start and end count words and end is exclusive.
+            For sentences and pairs {"task", "label", "score", "scores": {label: probability}}; for words {"task",
+            "tokens", "tags", "spans": [{"label", "start", "end", "text"}]}; start and end count words, end excluded.
 
         Raises:
             InputError: a row is unsound; every row is looked at before anything is computed.

@@ -1,6 +1,6 @@
 """An artifact as a plain MLflow model.
 
-MLflow runs this file when it logs a model and again when it loads one, so the caller needs nothing but the installed package:
+MLflow runs this file when it logs a model and again when it loads one, so the caller needs only the installed package:
 
     mlflow.pyfunc.load_model("models:/deepprompt.intent@champion").predict(dataframe)
 """
@@ -27,7 +27,7 @@ class PromptModel(mlflow.pyfunc.PythonModel):
         self.name = artifact.manifest.name
         self.predictor = Predictor(open_backbone(artifact.manifest.backbone), {self.name: artifact})
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """A row of answers per row of input.
 
         Args:
@@ -36,10 +36,9 @@ class PromptModel(mlflow.pyfunc.PythonModel):
         Returns:
             The columns of `Predictor.predict`: label, score, scores; or tokens, tags, spans.
         """
-        table = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
-        rows = [_row(record) for record in table.to_dict(orient="records")]
+        rows = [_row(record) for record in model_input.to_dict(orient="records")]
         answers = self.predictor.predict([{**row, "task": self.name} for row in rows])
-        return pd.DataFrame(answers, index=table.index)
+        return pd.DataFrame(answers, index=model_input.index)
 
 
 def _row(record: Mapping[Any, Any]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def _words(tokens: Any, text: Any) -> list[Any] | InputError | None:
 
 
 def _spans(words: list[str], tags: list[str]) -> list[dict[str, Any]]:
-    """The spans of BIO tags as seqeval reads them when it scores; `start` and `end` count words, `end` is the first after."""
+    """The spans of BIO tags as seqeval reads them when it scores; `start` and `end` count words, `end` is exclusive."""
     from seqeval.metrics.sequence_labeling import get_entities
 
     return [

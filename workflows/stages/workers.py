@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pipeline.backbone import Backbone, describe, load_backbone, load_sharded
+from pipeline.backbone import Backbone, describe, load_backbone
 from pipeline.prompts import COMBINATIONS
 from pipeline.tasks import PreparedTask
 from pipeline.training.answering import answer_together
@@ -36,6 +36,8 @@ def pretrain(payload: Payload, world: World) -> dict[str, Any]:
     """Trains the shared prompt on one rank of a group; rank 0 writes it."""
     world.event(stage="pretrain", done=0, total=payload["settings"]["steps"], note="loading the backbone")
     if payload["sharding"] == "zero3":
+        from pipeline.backbone.zero3 import load_sharded  # DeepSpeed comes with it
+
         info = describe(payload["backbone"]["model"], payload["backbone"]["revision"])
         backbone = load_sharded(info, payload["backbone"]["dtype"])
     else:

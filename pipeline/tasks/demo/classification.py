@@ -1,7 +1,7 @@
 """Sentence tasks of the demo suite: intent, sentiment, urgency and topic.
 
-Most rows mention two candidates, and only the sentence's structure (negation, contrast, time, who speaks) says which one
-counts. The bag of words is therefore a poor guide, while a reader has no doubt.
+Most rows mention two candidates, and only the sentence's structure (negation, contrast, time, who speaks) says which
+one counts. The bag of words is therefore a poor guide, while a reader has no doubt.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The few-shot target of sentences: who must take a case.
 
-A case is told in three clauses in any order: what it is about, when it is due, and how the customer feels. Each of them is
-what a source task asks for (intent or fault, urgency, sentiment), but the label is none of theirs: it follows from the three.
+A case is told in three clauses in any order: what it is about, when it is due, and how the customer feels. Each of
+them is what a source task asks for (intent or fault, urgency, sentiment), but the label is none of theirs: it follows
+from the three.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ _DATES_OF_CASES = frames(
 
 
 def escalation(voice: Voice, label: str) -> Row:
-    """Who must take the case. An unhappy customer goes to the manager. Otherwise a question with time goes to self-service,
-    a fault without time to the specialist, and what lies between (hurried question, patient fault) to an agent.
+    """Who must take the case, by one rule.
+
+    An unhappy customer goes to the manager. Otherwise a question with time to spare goes to self-service, a fault that
+    is due now to the specialist, and what lies between (a hurried question, a patient fault) to an agent.
     """
     happy = label != "manager"
     faults, hurries = {

@@ -1,8 +1,9 @@
 """The engine of the demo suite: templates with slots, filled by a seeded voice.
 
-A template is a sentence with slots: `{device}` is filled from the word list `device`; `<device:product>` likewise, and the
-words carry the tag `product`. Within one row a slot name always means the same filler, and `{device2}` means another one
-of the same list, so that a row can speak of two things. In a filler `#` stands for any digit and `@` for any letter.
+A template is a sentence with slots: `{device}` is filled from the word list `device`; `<device:product>` likewise, and
+the words carry the tag `product`. Within one row a slot name always means the same filler, and `{device2}` means
+another one of the same list, so that a row can speak of two things. In a filler `#` stands for any digit and `@` for
+any letter.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ _HELD_OUT_SHARE = 0.3
 
 @dataclass(frozen=True)
 class Pool:
-    """Entries of one kind (fillers or templates). Train never speaks the `held_out` ones, and the last is for test only.
+    """Entries of one kind: fillers or templates.
 
-    So dev, on which choices are made, asks for some generalisation too, and test for more of it.
+    Train never speaks the `held_out` ones, and the last of them is for test only. So dev, on which choices are made,
+    asks for some generalisation too, and test for more of it.
     """
 
     shared: tuple[str, ...]
@@ -100,7 +102,7 @@ class Voice:
         return self.rng.random() < probability
 
     def word(self, name: str) -> str:
-        """The filler of a slot: the one said before in this row, else a new one unlike its siblings (`x`, `x2`, `x3`)."""
+        """The filler of a slot: the one said before in this row, else a new one unlike its siblings (`x`, `x2`)."""
         if name not in self._said:
             kind = name.rstrip("0123456789")
             siblings = [said for key, said in self._said.items() if key.rstrip("0123456789") == kind]

@@ -1,7 +1,7 @@
 """Sentence-pair tasks of the demo suite: does the reply answer the request, and do two tickets report the same issue.
 
-Right and wrong pairs share equally many words: a wrong reply speaks of the same device or repeats the question, a right one
-may share no word with it.
+Right and wrong pairs share equally many words: a wrong reply speaks of the same device or repeats the question, a
+right one may share no word with it.
 """
 
 from __future__ import annotations
@@ -29,18 +29,21 @@ _ASPECTS: dict[str, _Aspect] = {
     ),
     "date": _Aspect(
         pool(
-            "when will {it} arrive | on which day do I get {it} | when do you deliver {it} || how soon will {it} be here"
+            "when will {it} arrive | on which day do I get {it} | when do you deliver {it} "
+            "|| how soon will {it} be here"
         ),
         pool("when {it} arrives | the delivery date of {it} || on which day {it} comes"),
         pool(
-            "{it} arrives on {date} | on {date} {it} will be at your door | expect {it} on {date} || {date} is the day for {it}"
+            "{it} arrives on {date} | on {date} {it} will be at your door | expect {it} on {date} "
+            "|| {date} is the day for {it}"
         ),
     ),
     "place": _Aspect(
         pool("where can I pick up {it} | in which town is {it} kept | where is {it} || in which shop do I find {it}"),
         pool("where to pick up {it} | where {it} is kept || in which shop {it} is"),
         pool(
-            "{it} is in {place} | you can collect {it} in {place} | our shop in {place} has {it} || {it} waits in {place}"
+            "{it} is in {place} | you can collect {it} in {place} | our shop in {place} has {it} "
+            "|| {it} waits in {place}"
         ),
     ),
     "warranty": _Aspect(

@@ -1,7 +1,7 @@
 """The demo suite: ten tasks of one help desk, generated with a seed, nothing downloaded.
 
-Eight are sources for pretraining. Two are few-shot targets with other labels, built from the same turns of phrase: what a
-shared prompt learned on the sources is what they need.
+Eight are sources for pretraining. Two are few-shot targets with other labels, built from the same turns of phrase:
+what a shared prompt learned on the sources is what they need.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pipeline.tasks.demo.grammar import Row, Voice
 from pipeline.tasks.demo.words import AREAS, DEADLINES, INTENTS, WORDS
 
 SPLITS = ("train", "dev", "test")
-# A sentence belongs to one split by its own checksum: 0 and 1 train, 2 dev, 3 test. So no sentence crosses splits, in any
-# task and under any seed, and no split need be generated to make another.
+# A sentence belongs to one split by its own checksum: 0 and 1 train, 2 dev, 3 test. So no sentence crosses splits, in
+# any task and under any seed, and no split need be generated to make another.
 _OWNERS = ("train", "train", "dev", "test")
 
 

@@ -1,7 +1,7 @@
 """Token tasks of the demo suite: slots, orders and the few-shot target contacts.
 
-A span is tagged when it holds. What the writer takes back ("to Leeds, not to York") and look-alikes in another role (the
-number of a ticket beside that of an order) stay outside, so that the words alone do not give the tag away.
+A span is tagged when it holds. What the writer takes back ("to Leeds, not to York") and look-alikes in another role
+(the number of a ticket beside that of an order) stay outside, so that the words alone do not give the tag away.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ _SLOT_LEADS = pool(
     "please send | bring | can you ship | I want you to deliver || kindly forward | I expect you to courier"
 )
 _SLOT_ASIDES = pool(
-    "you sent the last one to {place3} | the {place3} newsletter is nice | I was away until {date3} | my friend paid {amount3} "
+    "you sent the last one to {place3} | the {place3} newsletter is nice | I was away until {date3} "
+    "| my friend paid {amount3} "
     "| the {device3} can stay || the driver comes from {place3} | ignore the {date3} note"
 )
 
@@ -57,7 +58,8 @@ _ORDERS = {
 _ORDER_LEADS = pool("I ordered | please pack | there should be | we need || kindly add | I counted on")
 _ORDER_ASIDES = pool(
     "my ticket is {code3} | invoice {code3} is paid | the {colour3} box was open | it took {number3} days "
-    "| there are {number3} of us here | the other {item3} are fine || voucher {code3} is used up | the {colour3} van came by"
+    "| there are {number3} of us here | the other {item3} are fine || voucher {code3} is used up "
+    "| the {colour3} van came by"
 )
 
 _CONTACTS = {
@@ -70,7 +72,8 @@ _CONTACT_LEADS = pool(
     "please call back | I want a call | set up a visit | you can ask || leave a message | arrange a chat"
 )
 _CONTACT_ASIDES = pool(
-    "my colleague {person3} is away | the parcel is from {place3} | order {phone3} is not the point | I waited until {hour3} "
+    "my colleague {person3} is away | the parcel is from {place3} | order {phone3} is not the point "
+    "| I waited until {hour3} "
     "|| {person3} told me so | the {place3} office is closed"
 )
 
@@ -88,7 +91,7 @@ def orders(voice: Voice, kind: str) -> Row:
 
 
 def contacts(voice: Voice, kind: str) -> Row:
-    """Person, telephone number, hour and site of an appointment: other entities, said and taken back as in the sources."""
+    """Person, telephone, hour and site of an appointment: other entities, said and taken back as in the sources."""
     order = _some(voice, list(_CONTACTS), 3)
     return _row(voice, kind, _CONTACT_LEADS, [_CONTACTS[name] for name in order], _CONTACT_ASIDES)
 

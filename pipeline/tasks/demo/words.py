@@ -24,27 +24,32 @@ INTENTS: dict[str, Pool] = {
         "|| back out of the purchase | annul the {device} order"
     ),
     "refund": pool(
-        "get my money back | get a refund for the {device} | claim the payment back | have the {amount} paid back to my card "
+        "get my money back | get a refund for the {device} | claim the payment back "
+        "| have the {amount} paid back to my card "
         "|| be reimbursed for the {device} | recover the {amount} that I paid"
     ),
     "track": pool(
-        "find out where my parcel is | track the {device} shipment | see how far the delivery is | know when the {device} arrives "
+        "find out where my parcel is | track the {device} shipment | see how far the delivery is "
+        "| know when the {device} arrives "
         "|| locate the package | follow the {device} on its way"
     ),
     "exchange": pool(
         "swap the {device} for another model | exchange the {device} | trade the {device} for a bigger one "
-        "| change the {device} for one in {colour} || switch to a different {device} | turn in the {device} for a newer one"
+        "| change the {device} for one in {colour} || switch to a different {device} "
+        "| turn in the {device} for a newer one"
     ),
     "repair": pool(
         "have the {device} repaired | get the broken {device} fixed | send the {device} in for repair "
         "| book a technician for the {device} || have the {device} mended | let someone look at the damaged {device}"
     ),
     "invoice": pool(
-        "get a copy of the invoice | receive the bill for the {device} | download the receipt | have the invoice sent to accounting "
+        "get a copy of the invoice | receive the bill for the {device} | download the receipt "
+        "| have the invoice sent to accounting "
         "|| obtain proof of purchase | see the billing statement"
     ),
     "address": pool(
-        "change the delivery address | have the parcel sent to {place} | update the shipping address | move the delivery to {place} "
+        "change the delivery address | have the parcel sent to {place} | update the shipping address "
+        "| move the delivery to {place} "
         "|| redirect the package to {place} | correct the street on the order"
     ),
     "login": pool(
@@ -52,7 +57,8 @@ INTENTS: dict[str, Pool] = {
         "|| recover my user name | regain access to my profile"
     ),
     "warranty": pool(
-        "extend the warranty | buy extra cover for the {device} | add a longer guarantee | sign up for the protection plan "
+        "extend the warranty | buy extra cover for the {device} | add a longer guarantee "
+        "| sign up for the protection plan "
         "|| insure the {device} | prolong the coverage"
     ),
 }
@@ -74,7 +80,8 @@ FAULTS: dict[str, Pool] = {
 # How far away a deadline is: the labels of `urgency`.
 DEADLINES: dict[str, Pool] = {
     "now": pool(
-        "in twenty minutes | in half an hour | in two hours | this afternoon | tonight | in three hours | within the hour "
+        "in twenty minutes | in half an hour | in two hours | this afternoon | tonight | in three hours "
+        "| within the hour "
         "|| in ninety minutes | at noon today"
     ),
     "soon": pool(
@@ -90,7 +97,8 @@ DEADLINES: dict[str, Pool] = {
 WORDS: dict[str, Pool] = {
     "device": union(list(AREAS.values())),
     "place": pool(
-        "Leeds | York | Bath | Dover | Lisbon | Oslo | Geneva | Hull | Port Ellen | San Remo | New Haven | Milan | Cork "
+        "Leeds | York | Bath | Dover | Lisbon | Oslo | Geneva | Hull | Port Ellen | San Remo | New Haven | Milan "
+        "| Cork "
         "| Santa Clara | Vienna || Turin | Bristol | Cape Town | Porto | Fort William"
     ),
     "date": pool(
@@ -98,23 +106,27 @@ WORDS: dict[str, Pool] = {
         "| next Monday | the last day of April || Friday | 5 October | the ninth of November | 30 January"
     ),
     "amount": pool(
-        "## euros | ### euros | ## pounds | ### dollars | forty euros | two hundred pounds | ninety dollars | #.## dollars "
+        "## euros | ### euros | ## pounds | ### dollars | forty euros | two hundred pounds | ninety dollars "
+        "| #.## dollars "
         "|| ## francs | fifty crowns | ##.## euros"
     ),
     "colour": pool("blue | green | black | white | red | yellow | grey | dark blue || purple | light brown | orange"),
     "number": pool("two | three | four | five | six | ten | 12 | 15 | 20 | twenty five || seven | eleven | 36"),
     "item": pool(
-        "mugs | desk lamps | usb cables | backpacks | chairs | keyboards | power strips | phone cases | batteries | screen wipes "
+        "mugs | desk lamps | usb cables | backpacks | chairs | keyboards | power strips | phone cases | batteries "
+        "| screen wipes "
         "| shelves || monitor arms | notepads | adapters | footrests"
     ),
     "code": pool("@@-#### | @#-### | #####-@ | ###### | @@@#### || @@/### | ##-##-##"),
     "person": pool(
-        "Anna Berg | Tom Hale | Mia Costa | Omar Reyes | Lena Fox | Paul Dunn | Ines Marsh | Hugo Lind | Carla Nowak | Ben Ortiz "
+        "Anna Berg | Tom Hale | Mia Costa | Omar Reyes | Lena Fox | Paul Dunn | Ines Marsh | Hugo Lind "
+        "| Carla Nowak | Ben Ortiz "
         "| Sara van Dyk | Amir || Greta Stone | Ivan Petrov | Noor Haddad | Colin"
     ),
     "phone": pool("0### ###### | +## ### #### | #### ## ## | 0##-####### || (0##) #### | ###.###.###"),
     "hour": pool(
-        "3 pm | nine | half past two | 10:30 | noon | 8 am | quarter to six | 16:15 | eleven || a quarter past four | 7 pm"
+        "3 pm | nine | half past two | 10:30 | noon | 8 am | quarter to six | 16:15 | eleven "
+        "|| a quarter past four | 7 pm"
     ),
     "span": pool("two years | six months | three years | eighteen months || half a decade"),
     "hours": pool("eight hours | ten hours | a full day | six hours || fourteen hours"),
@@ -129,7 +141,8 @@ WORDS: dict[str, Pool] = {
         "an hour ago | three days ago | last year | six weeks ago | this morning | two months ago || a while back"
     ),
     "event": pool(
-        "the exam starts | my flight leaves | the trade fair opens | our audit begins | the meeting takes place | the course starts "
+        "the exam starts | my flight leaves | the trade fair opens | our audit begins | the meeting takes place "
+        "| the course starts "
         "|| the concert begins | our train departs"
     ),
     "hello": pool("hello, | hi, | good morning, | dear team, | hi there, || greetings, | good evening,"),

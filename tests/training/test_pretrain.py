@@ -1,0 +1,123 @@
+"""The shared prompt does not depend on how many workers train it, nor on being interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from pipeline.training.pretrain import Pretraining, PretrainSettings
+from pipeline.training.results import load_shared, save_shared
+from pipeline.training.world import LocalWorld, sum_over_ranks
+
+SETTINGS = PretrainSettings(
+    steps=6,
+    rows=9,
+    learning_rate=1e-2,
+    warmup=0.3,
+    exponent=0.5,
+    cap=None,
+    seed=1,
+    length=4,
+    init="normal",
+    first_layer=0,
+    pooling="mean",
+    checkpoint_every=4,
+)
+
+
+@dataclass
+class Rank:
+    """A place in a group that has no other members: shows which rows a rank would take."""
+
+    rank: int
+    size: int
+
+    def event(self, **fields):
+        pass
+
+    def save(self, write, step):
+        raise AssertionError("no checkpoint is due")
+
+    def latest(self):
+        return None
+
+
+@pytest.fixture
+def tasks(prepared):
+    return {name: prepared(name) for name in ("intent", "slots", "same_issue")}
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_any_number_of_workers_gives_the_same_gradients(size, backbone, tasks):
+    """The ranks' gradients, each of its own rows of several tasks, add up to those of one worker with all rows."""
+    model = backbone("bert")
+
+    def gradients(rank, of):
+        one = Pretraining(model, tasks, SETTINGS, Rank(rank, of))
+        batch = one.batch_at(2)
+        (one.model(batch).loss * batch.weight).sum().backward()
+        return one.trainer.gradients(), batch.head.tolist()
+
+    whole, heads = gradients(0, 1)
+    parts = [gradients(rank, size) for rank in range(size)]
+    assert len(set(heads)) > 1 and sorted(heads) == sorted(h for _, part in parts for h in part)
+    for place, expected in enumerate(whole):
+        added = sum(part[place] for part, _ in parts)
+        assert torch.allclose(added, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_resumed_equals_uninterrupted_to_the_last_bit(backbone, tasks, tmp_path):
+    model = backbone("bert")
+    whole = Pretraining(model, tasks, SETTINGS, LocalWorld(tmp_path / "whole")).run()
+
+    class Stop(Exception):
+        pass
+
+    class Interrupted(LocalWorld):
+        def event(self, **fields):
+            if fields["done"] == 5:
+                raise Stop
+
+    with pytest.raises(Stop):
+        Pretraining(model, tasks, SETTINGS, Interrupted(tmp_path / "parts")).run()
+    torch.manual_seed(12345)  # whatever happens in between
+    resumed = Pretraining(model, tasks, SETTINGS, LocalWorld(tmp_path / "parts")).run()
+    assert torch.equal(whole.prompt, resumed.prompt) and whole.curve == resumed.curve
+    for name in tasks:
+        assert torch.equal(whole.heads[name][0], resumed.heads[name][0])
+
+
+def test_a_checkpoint_holds_no_backbone(backbone, tasks, tmp_path):
+    model = backbone("bert")
+    world = LocalWorld(tmp_path)
+    one = Pretraining(model, tasks, replace(SETTINGS, checkpoint_every=2), world)
+    one.run()
+    files = list(world.latest().iterdir())
+    trained = sum(p.numel() for p in one.model.trainable())
+    assert {file.name for file in files} == {"state.safetensors", "state.json"}
+    # values, two moments and the optimizer's counters, the random states: nothing of the backbone's size
+    assert (world.latest() / "state.safetensors").stat().st_size < 4 * 3 * trained + 20_000
+    assert len(list((tmp_path / "checkpoints").iterdir())) <= 2
+
+
+def test_training_helps(backbone, tasks, tmp_path):
+    shared = Pretraining(
+        backbone("bert"), tasks, replace(SETTINGS, steps=40, learning_rate=2e-2, checkpoint_every=0), LocalWorld(tmp_path)
+    ).run()
+    assert shared.curve[-1][1] < shared.curve[0][1]
+
+
+def test_saved_and_loaded_equals_saved(backbone, tasks, tmp_path):
+    shared = Pretraining(backbone("bert"), tasks, replace(SETTINGS, steps=2), LocalWorld(tmp_path)).run()
+    save_shared(tmp_path, shared)
+    loaded = load_shared(tmp_path)
+    assert torch.equal(loaded.prompt, shared.prompt) and loaded.curve == shared.curve
+    assert torch.equal(loaded.heads["slots"][1], shared.heads["slots"][1])
+
+
+def test_one_rank_needs_no_process_group():
+    tensors = [torch.ones(3)]
+    sum_over_ranks(tensors, 1)
+    assert torch.equal(tensors[0], torch.ones(3))

@@ -1,0 +1,85 @@
+"""What a plan says: the run, its tasks, its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """One task: how much data it has, and what is searched for it.
+
+    Args:
+        rows, tokens, truncated: per split. longest: tokens of its longest row. candidates: 0 when it is not adapted.
+        trainable: numbers in all its candidates, heads included.
+    """
+
+    name: str
+    type: str
+    metric: str
+    labels: int
+    rows: Mapping[str, int]
+    tokens: Mapping[str, int]
+    truncated: Mapping[str, int]
+    longest: int
+    pretrained: bool
+    candidates: int
+    lengths: tuple[int, ...]
+    trainable: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage: where it stands and why, and at most how long it takes. Seconds are 0 for a skipped one."""
+
+    name: str
+    status: str
+    reason: str
+    skipped: bool
+    workers: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it runs.
+
+    Args:
+        frozen, frozen_bytes: the backbone's numbers and their bytes. trainable: numbers of the shared prompt and its
+            heads, and of all candidates. sharding, sharding_reason: how pretraining holds the backbone, and why.
+        speed: operations per second that the estimate counts on. seconds: of all stages that are not skipped.
+        memory: bytes of one worker at its widest, per room. disk: bytes the run writes; free_disk: bytes there are.
+    """
+
+    name: str
+    folder: str
+    launcher: str
+    backbone: str
+    family: str
+    dtype: str
+    layers: int
+    context: int | None
+    frozen: int
+    frozen_bytes: int
+    shared_prompt: int
+    trainable: Mapping[str, int]
+    prompts: int
+    sharding: str
+    sharding_reason: str
+    registry: str
+    tasks: tuple[TaskPlan, ...]
+    stages: tuple[StagePlan, ...]
+    speed: float
+    seconds: float
+    memory: Mapping[str, int]
+    disk: int
+    free_disk: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for another program."""
+        return asdict(self)
