@@ -54,7 +54,7 @@ def follow_job(client: Any, submission_id: str, on_line: OnLine) -> Any:
         feed.restart()
         try:
             asyncio.run(_tail(client, submission_id, feed))
-        except (RuntimeError, OSError, asyncio.TimeoutError):
+        except (TimeoutError, RuntimeError, OSError):
             pass  # a socket closed early; the status below says whether that matters
         except Exception as error:
             if not type(error).__module__.startswith("aiohttp"):

@@ -1,4 +1,5 @@
-"""Where work runs, seen from the stages: a group of ranks, or a pool of workers. Stages do not know which launcher they have.
+"""Where work runs, seen from the stages: a group of ranks, or a pool of workers. Stages do not know which launcher they
+have.
 
 Importing this imports neither Ray nor torch; a launcher brings what it needs.
 """

@@ -35,7 +35,8 @@ def quiet_ray(log_file: Path) -> Iterator[None]:
 
 @contextmanager
 def _notices_logged() -> Iterator[None]:
-    """Ray prints notices such as a worker's death to stdout whatever `log_to_driver` says; there is no setting for it."""
+    """Ray prints notices such as a worker's death to stdout whatever `log_to_driver` says; there is no setting for
+    it."""
     from ray._private import worker
 
     def log(data: Mapping[str, Any], ignore_prefix: bool = False) -> None:

@@ -1,7 +1,7 @@
 """The one way a user's mistake is told.
 
-Every entry (config, data file, artifact, CLI argument) is checked; a mistake becomes an `InputError`, which says where it
-is, what was found, what was expected and the nearest valid choice. The command line prints it and exits with code 2.
+Every entry (config, data file, artifact, CLI argument) is checked; a mistake becomes an `InputError`, which says where
+it is, what was found, what was expected and the nearest valid choice. The command line prints it and exits with code 2.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class PromptedModel(nn.Module):
         )
         row, column = batch.answer.nonzero(as_tuple=True)  # [A], [A]
         vectors = self.vectors(hidden, batch, row, column)
-        return self.heads(vectors, row, batch.labels[row, column], batch.head)  # type: ignore[no-any-return]
+        return self.heads(vectors, row, batch.labels[row, column], batch.head)
 
     def prompts_of(self, prompt: Tensor) -> PromptStates | None:
         """The bank's tensors for the rows' prompts [B], handed to the attention seam.

@@ -11,7 +11,29 @@ import torch
 FAMILIES = ("bert", "gpt2", "llama")
 """An encoder, a decoder with learned positions, a decoder with rotary positions and grouped key/value heads."""
 
-WORDS = "the a my your order phone laptop card is was not broken late lost please cancel refund now soon today Paris".split()
+WORDS = [
+    "the",
+    "a",
+    "my",
+    "your",
+    "order",
+    "phone",
+    "laptop",
+    "card",
+    "is",
+    "was",
+    "not",
+    "broken",
+    "late",
+    "lost",
+    "please",
+    "cancel",
+    "refund",
+    "now",
+    "soon",
+    "today",
+    "Paris",
+]
 
 
 @cache

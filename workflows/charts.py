@@ -1,8 +1,8 @@
 """Charts for the report: inline SVG that fits any width, without a script or a picture.
 
-The marks are drawn in a square of 100 × 100 that is stretched over the chart; strokes do not stretch, and a dot is a line of
-no length with a round end. The texts stand over it as HTML, so that they keep their size on a phone. Colours come from the
-page's style sheet by class, which is how the same chart serves light and dark.
+The marks are drawn in a square of 100 × 100 that is stretched over the chart; strokes do not stretch, and a dot is a
+line of no length with a round end. The texts stand over it as HTML, so that they keep their size on a phone. Colours
+come from the page's style sheet by class, which is how the same chart serves light and dark.
 """
 
 from __future__ import annotations

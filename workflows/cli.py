@@ -72,6 +72,8 @@ def _run(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="deepprompt", standalone_mode=False)
         sys.stdout.flush()
+        if code == STOPPED:  # Typer's own way of telling of an interruption, in some of its versions
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else DONE
     except InputError as error:
         return _say(error.message, BAD_INPUT)

@@ -70,16 +70,17 @@ def read_rows(lines: Iterable[bytes], reference: str | None) -> list[dict[str, A
 
 def _row(line: bytes, where: str, reference: str | None) -> dict[str, Any]:
     try:
-        row = json.loads(line.decode("utf-8-sig"))
+        row = json.loads(line.decode("utf-8-sig").rstrip())
     except UnicodeDecodeError as error:
         raise InputError("the line is not UTF-8", where=where, found=f"byte 0x{line[error.start]:02x}") from error
-    except ValueError as error:
-        raise InputError(f"the line is not JSON: {error}", where=where, found=line.decode().strip()[:80]) from error
+    except json.JSONDecodeError as error:
+        what = f"the line is not JSON: {error.msg} (column {error.colno})"
+        raise InputError(what, where=where, found=line.decode().strip()[:80]) from error
     if not isinstance(row, dict):
         raise InputError("the line is not a JSON object", where=where, found=row, expected='{"text": …}')
     task = row.get("task", reference)
     if task is None:
-        close = nearest("task", row)
+        close = "task" if nearest("task", row) else None
         hint = "name a task on the command line, or in every row"
         raise InputError("the row names no task", where=where, found=", ".join(row), nearest=close, hint=hint)
     if not isinstance(task, str):

@@ -94,7 +94,10 @@ def _validate(data: Mapping[str, Any]) -> tuple[Config, list[Problem]]:
         config = Config.model_validate(data)
         return config, find_problems(config)
     except ValidationError as error:
-        problems = [_translate(data, details) for details in error.errors(include_url=False)]
+        details = error.errors(include_url=False)
+    # Pydantic leaves bad items out and then finds the list too short: only the items are to blame.
+    inner = {one["loc"][:-depth] for one in details for depth in range(1, len(one["loc"]))}
+    problems = [_translate(data, one) for one in details if one["type"] != "too_short" or one["loc"] not in inner]
     try:  # again without what does not fit, so that mistakes of both kinds are told at once
         config = Config.model_validate(_without(data, [problem.path for problem in problems]))
     except ValidationError:
@@ -122,7 +125,7 @@ def _translate(data: Mapping[str, Any], details: Any) -> Problem:
     path = tuple(step for step in path if step != "[key]")
     found = details["input"]
     if kind == "missing":
-        return Problem(path, f"the key {path[-1]!r} is missing", expected=_description(path))
+        return Problem(path, f"the key {path[-1]!r} is missing", hint=_description(path))
     if kind == "extra_forbidden":
         keys = list(_model_at(path[:-1]).model_fields)
         key = str(path[-1])

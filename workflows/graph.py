@@ -145,7 +145,12 @@ class RunGraph:
 
     def _adapt(self, name: str, prepare: Stage, pretrain: Stage | None) -> Stage:
         how = self.config.adapt_for(name).model_dump(mode="json", exclude={"workers", "tasks"})
-        inputs: dict[str, Any] = {**self._model, "adapt": how, "task": prepare.fingerprint, "init": self.config.prompt.init}
+        inputs: dict[str, Any] = {
+            **self._model,
+            "adapt": how,
+            "task": prepare.fingerprint,
+            "init": self.config.prompt.init,
+        }
         if pretrain is not None:
             inputs["pretrain"] = pretrain.fingerprint
         return Stage(f"adapt/{name}", inputs)

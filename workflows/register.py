@@ -1,4 +1,5 @@
-"""The last stage: the run in MLflow, every prompt in the registry. Only the driver does this, once, after all scores."""
+"""The last stage: the run in MLflow, every prompt in the registry. Only the driver does this, once, after all
+scores."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from workflows.graph import RunGraph
 from workflows.preflight import amount
 from workflows.progress import span
 from workflows.report_view import report_view
+from workflows.result_tables import figure, spread
 from workflows.summary import RunSummary
-from workflows.tables import figure, spread
 
 REPORT = "report.html"
 """The report's name in the run's folder."""

@@ -1,4 +1,5 @@
-"""What the report says, as plain data for the template: read from the run's graph, its summary and its stages' files."""
+"""What the report says, as plain data for the template: read from the run's graph, its summary and its stages'
+files."""
 
 from __future__ import annotations
 
@@ -10,7 +11,6 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -114,8 +114,8 @@ def _costs(graph: RunGraph, summary: RunSummary) -> list[Cost]:
 
 
 def _rooms(seconds: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Seconds per kind of stage. Of tasks worked on side by side each one's clock runs from the common start, so the last
-    one's is the room's; the others follow each other."""
+    """Seconds per kind of stage. Of tasks worked on side by side each one's clock runs from the common start, so the
+    last one's is the room's; the others follow each other."""
     rooms: dict[str, list[float]] = {}
     for name, value in seconds.items():
         rooms.setdefault(name.split("/")[0], []).append(value)
@@ -136,7 +136,8 @@ def _stages(graph: RunGraph) -> list[dict[str, Any]]:
 
 
 def _done(graph: RunGraph, stage: str, file: str) -> Any:
-    """A JSON file of a stage that is done with its present inputs; else None. What earlier inputs led to is not told."""
+    """A JSON file of a stage that is done with its present inputs; else None. What earlier inputs led to is not
+    told."""
     known = graph.stages.get(stage)
     if known is None or standing(graph.folder, known).status is not Status.DONE:
         return None

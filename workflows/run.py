@@ -1,7 +1,7 @@
 """A run: every stage that is not done yet, in order, each made done as a whole.
 
-Interrupted at any point, the same command goes on: done stages are skipped with the reason, a half-done one continues from
-its checkpoint. One task that fails does not fail the others.
+Interrupted at any point, the same command goes on: done stages are skipped with the reason, a half-done one continues
+from its checkpoint. One task that fails does not fail the others.
 """
 
 from __future__ import annotations
@@ -71,9 +71,7 @@ def run(
 class _Driver:
     """Takes the stages in order. The launcher and its workers start only when a stage needs them."""
 
-    def __init__(
-        self, graph: RunGraph, launcher: str, address: str | None, on_event: OnEvent, log_file: Path
-    ) -> None:
+    def __init__(self, graph: RunGraph, launcher: str, address: str | None, on_event: OnEvent, log_file: Path) -> None:
         self.graph = graph
         self.on_event = on_event
         self.failures: dict[str, str] = {}
@@ -217,4 +215,3 @@ def _only_run(folder: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
-

@@ -1,7 +1,8 @@
 """A stage is a function of its inputs: done with these inputs, or not done.
 
-Its unfinished work lies in `<stage>.partial`, which is renamed to `<stage>` when all of it is written. `stage.json` holds the
-fingerprint and the inputs behind it, so that a later run can say why it skips the stage, or which input has changed.
+Its unfinished work lies in `<stage>.partial`, which is renamed to `<stage>` when all of it is written. `stage.json`
+holds the fingerprint and the inputs behind it, so that a later run can say why it skips the stage, or which input has
+changed.
 """
 
 from __future__ import annotations

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-if TYPE_CHECKING:
-    pass
-
-_RESULTS = ("task", "start", "best length", "dev", "test", "from-scratch test", "ensemble test", "registry version")
-_GAINS = ("task", "", "from the shared prompt", "from scratch", "difference", "seeds")
-_EXAMPLES = {
-    "pair": {"text_a": "where is my parcel", "text_b": "it left our store this morning"},
-    "other": {"text": "my phone has not arrived, where is it"},
-}
 
 
 def output() -> Console:

@@ -1,9 +1,9 @@
 """The attention seam: where soft prompts enter a frozen backbone.
 
-One function is registered with transformers' public `AttentionInterface`. The prompts of a batch reach it as the keyword
-argument `prompts` of the model's own forward. It puts each row's prompt keys and values in front of the layer's own,
-extends the mask, and calls scaled dot product attention. So no model code is copied, no `past_key_values` is abused, and a
-prompt consumes no positions.
+One function is registered with transformers' public `AttentionInterface`. The prompts of a batch reach it as the
+keyword argument `prompts` of the model's own forward. It puts each row's prompt keys and values in front of the layer's
+own, extends the mask, and calls scaled dot product attention. So no model code is copied, no `past_key_values` is
+abused, and a prompt consumes no positions.
 
 P-tuning v2 (Liu et al. 2021, section 3.2): "prompts in different layers are added as prefix tokens".
 """

@@ -14,7 +14,8 @@ from pipeline.errors import InputError, nearest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 COMMON_TOKENS = 5000
-"""Prompts start from the most common tokens only (Lester et al. 2021, section 3.2); vocabularies are ordered by frequency."""
+"""Prompts start from the most common tokens only (Lester et al. 2021, section 3.2); vocabularies are ordered by
+frequency."""
 
 
 class Backbone(nn.Module):
@@ -55,14 +56,12 @@ class Backbone(nn.Module):
             [B, T, M] in the backbone's dtype.
         """
         extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        if not self.info.causal and bool(attention_mask.all()):
-            mask = None  # nothing is padded: let the kernel run without a mask
-        else:
-            mask = attention_mask
+        # Where nothing is padded the kernel runs without a mask.
+        mask = None if not self.info.causal and bool(attention_mask.all()) else attention_mask
         out = self.model(
             input_ids=input_ids, attention_mask=mask, use_cache=False, prompts=prompts, capture=capture, **extra
         )
-        return out.last_hidden_state  # type: ignore[no-any-return]
+        return out.last_hidden_state
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of `loss`; a sharded backbone gathers its layers again on the way."""
@@ -83,7 +82,7 @@ class Backbone(nn.Module):
             [L, 2, H, P, D], fp32 on the CPU.
         """
         pieces = []
-        for piece in tokens.split(self.info.context or len(tokens)):
+        for piece in torch.split(tokens, self.info.context or len(tokens)):
             seen: dict[int, tuple[Tensor, Tensor]] = {}
             ids = piece[None].to(self.device)
             self(ids, torch.ones_like(ids, dtype=torch.bool), capture=seen)
@@ -95,9 +94,8 @@ class Backbone(nn.Module):
         """Ids of common vocabulary tokens that stand for text: no special, unused or byte tokens, [at most 5000]."""
         special = set(self.tokenizer.all_special_ids)
         tokens = self.tokenizer.convert_ids_to_tokens(range(min(len(self.tokenizer), self.info.vocabulary)))
-        ids = [
-            i for i, token in enumerate(tokens) if i not in special and token and not token.startswith(("[unused", "<0x"))
-        ]
+        unused = ("[unused", "<0x")
+        ids = [i for i, token in enumerate(tokens) if i not in special and token and not token.startswith(unused)]
         return torch.tensor(ids[:COMMON_TOKENS])
 
     def checksum(self) -> str:
@@ -164,7 +162,7 @@ def read_weights(info: BackboneInfo, dtype: str) -> nn.Module:
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # a missing pooler is expected: heads of ours replace it
     try:
-        return AutoModel.from_pretrained(  # type: ignore[no-any-return]
+        return AutoModel.from_pretrained(
             info.folder, dtype=DTYPES[dtype], attn_implementation=SEAM, trust_remote_code=False
         )
     finally:

@@ -1,7 +1,7 @@
 """How a group of workers holds the frozen backbone: a whole copy each, or shared out between them, and why.
 
-Sharing out costs two gathers of every layer per step; a copy costs memory. So a copy wins wherever it fits with room for
-activations. Nothing here imports DeepSpeed: the plan asks the same question as the run.
+Sharing out costs two gathers of every layer per step; a copy costs memory. So a copy wins wherever it fits with room
+for activations. Nothing here imports DeepSpeed: the plan asks the same question as the run.
 """
 
 from __future__ import annotations

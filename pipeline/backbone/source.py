@@ -1,8 +1,8 @@
 """Where a backbone comes from, and what can be known of it before any weight is loaded.
 
-`find` turns a built-in name, a folder or a hub id into a local folder; `describe` reads its shape by running the model on
-torch's meta device, attention seam included. The plan and the run use the same two functions, so what the plan promises is
-what the run does.
+`find` turns a built-in name, a folder or a hub id into a local folder; `describe` reads its shape by running the model
+on torch's meta device, attention seam included. The plan and the run use the same two functions, so what the plan
+promises is what the run does.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class BackboneInfo:
     Args:
         name: as the config named it. folder: where its files are. revision: the hub's commit, or "local".
         family: transformers' model type. weights: sha256 of the weight files. tokenizer: sha256 of the tokenizer.
-        layers: L. heads: H, key/value heads. head_size: D. width: M. vocabulary: V. context: longest input, None unbounded.
-        parameters: their number. causal: True for a decoder.
+        layers: L. heads: H, key/value heads. head_size: D. width: M. vocabulary: V. context: longest input, None
+        unbounded. parameters: their number. causal: True for a decoder.
     """
 
     name: str
@@ -109,9 +109,7 @@ def _fetch(model: str, revision: str | None, where: str) -> tuple[Path, str]:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        folder = Path(
-            snapshot_download(model, revision=revision, allow_patterns=[*_CONFIG_PATTERNS, *WEIGHT_PATTERNS])
-        )
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=[*_CONFIG_PATTERNS, *WEIGHT_PATTERNS]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
             f"no built-in backbone, no folder and no reachable hub model of this name ({type(error).__name__})",
@@ -196,7 +194,8 @@ def _probe(folder: Path, config: Any, where: str) -> tuple[int, int, int, int]:
     try:
         with torch.device("meta"):
             model = AutoModel.from_config(config, attn_implementation=SEAM, trust_remote_code=False).eval()
-            # A four-dimensional mask is taken as it is; making one would look at values, of which meta tensors have none.
+            # A four-dimensional mask is taken as it is; making one would look at values, of which meta tensors have
+            # none.
             mask = torch.ones(1, 1, 2, 2, dtype=torch.bool)
             model(input_ids=torch.zeros(1, 2, dtype=torch.long), attention_mask=mask, use_cache=False, capture=seen)
     except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
@@ -215,7 +214,13 @@ def _context(config: Any) -> int | None:
     if limit is None:
         return None
     # RoBERTa-shaped models keep the first pad_token_id + 1 places of the table for padding.
-    roberta_like = config.model_type in {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "roberta-prelayernorm"}
+    roberta_like = config.model_type in {
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+        "xlm-roberta-xl",
+        "roberta-prelayernorm",
+    }
     return int(limit) - (config.pad_token_id + 1 if roberta_like else 0)
 
 

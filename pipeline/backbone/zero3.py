@@ -4,12 +4,13 @@ DeepSpeed wraps the frozen backbone alone. Prompts, heads and their optimizer st
 
 - a bfloat16 backbone keeps fp32 prompts (inside, DeepSpeed casts every parameter to the backbone's dtype);
 - one optimizer, one clipping rule and one learning-rate schedule serve every sharding;
-- ranks may answer different tasks in the same step: DeepSpeed asks all ranks to agree on the modules they run, and those
+- ranks may answer different tasks in the same step: DeepSpeed asks all ranks to agree on the modules they run, and
+those
   inside are the same for every task;
 - a checkpoint of prompts is an ordinary file, written without gathering and restored at any number of workers.
 
-Only DeepSpeed 0.19 refuses to run backward without a trainable parameter. So one number, the *tether*, hangs on the hidden
-states: it changes nothing, its gradient is zero, and its optimizer has a learning rate of zero.
+Only DeepSpeed 0.19 refuses to run backward without a trainable parameter. So one number, the *tether*, hangs on the
+hidden states: it changes nothing, its gradient is zero, and its optimizer has a learning rate of zero.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from pipeline.backbone.source import BackboneInfo
 
 _M_MMAP_THRESHOLD = -3
 MMAP_THRESHOLD = 1 << 20
-"""Bytes from which glibc gives a buffer its own mapping. Left alone, glibc raises this as buffers are freed, and gathered
-layers then stay in the heap as holes instead of returning to the system."""
+"""Bytes from which glibc gives a buffer its own mapping. Left alone, glibc raises this as buffers are freed, and
+gathered layers then stay in the heap as holes instead of returning to the system."""
 
 
 class Zero3Backbone(Backbone):
@@ -66,9 +67,8 @@ class Zero3Backbone(Backbone):
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of `loss`, each layer gathered again on the way; afterwards every rank holds its part only."""
-        with _quiet():
-            self.model.backward(loss)
-            self.model.step()  # the tether's: moves nothing, but ends DeepSpeed's step
+        self.model.backward(loss)
+        self.model.step()  # the tether's: moves nothing, but ends DeepSpeed's step
 
     def release(self) -> None:
         """Gives up every gathered weight."""
@@ -203,7 +203,9 @@ def deepspeed_config(info: BackboneInfo, dtype: str) -> dict[str, Any]:
 
 
 def _prepare_environment() -> None:
-    """What DeepSpeed reads from the environment when it is first imported and started."""
+    """What DeepSpeed needs of the process before it is first imported and started."""
+    # torch tells DeepSpeed, at every gather, that it calls collectives by their old names.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
     os.environ["PATH"] = search_path()
     os.environ.setdefault("LOCAL_RANK", str(torch.cuda.current_device()) if torch.cuda.is_available() else "0")
     if not torch.cuda.is_available():
@@ -223,8 +225,7 @@ def _gathered(tensor: Tensor) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps DeepSpeed's prints and torch's notices of deprecation to DeepSpeed off the console; errors still raise."""
+    """Keeps what DeepSpeed and transformers print while they start off the console; errors are raised all the same."""
     said = io.StringIO()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        warnings.simplefilter("ignore")
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         yield

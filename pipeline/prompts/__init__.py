@@ -2,7 +2,6 @@
 
 from pipeline.prompts.bank import PromptBank
 from pipeline.prompts.ensemble import COMBINATIONS, majority_vote, mean_vote
-from pipeline.prompts.ensemble import COMBINATIONS, majority_vote, mean_vote
 from pipeline.prompts.initialise import INITIALISERS, normal, resize, vocabulary
 
 __all__ = [

@@ -3,8 +3,9 @@
 A row of a batch picks its prompt by index; a mixed batch, a search, an ensemble and a server differ only in that map.
 
 Every prompt has its own learning rate under any Adam-type optimizer: the parameter holds `prompt / rate` and the bank
-multiplies by `rate`. Adam's step does not depend on the scale of the gradient, so a step of one unit on the parameter is a
-step of `rate` on the prompt. The optimizer needs no groups, and a prompt trained among many ends where it would alone.
+multiplies by `rate`. Adam's step does not depend on the scale of the gradient, so a step of one unit on the parameter
+is a step of `rate` on the prompt. The optimizer needs no groups, and a prompt trained among many ends where it would
+alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How several prompts of a task answer together.
 
-Lester et al. (2021, section 6) combine the prompts of one frozen model by majority vote; the mean of the probabilities keeps
-how sure each member is. Which of the two answers for a task is chosen on dev.
+Lester et al. (2021, section 6) combine the prompts of one frozen model by majority vote; the mean of the probabilities
+keeps how sure each member is. Which of the two answers for a task is chosen on dev.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def mean_vote(probabilities: Tensor) -> Tensor:
 def majority_vote(probabilities: Tensor) -> Tensor:
     """Each member votes for its likeliest class; the mean probability breaks a tie.
 
-    The mean is counted as one vote more, divided among the classes. Were class c one vote behind class d, the members that
-    voted for d gave d no less than c, so the mean of c is ahead by less than one vote: it decides ties and nothing else.
-    Classes with as many votes and the same mean are as likely as each other; `argmax` then takes the first.
+    The mean is counted as one vote more, divided among the classes. Were class c one vote behind class d, the members
+    that voted for d gave d no less than c, so the mean of c is ahead by less than one vote: it decides ties and nothing
+    else. Classes with as many votes and the same mean are as likely as each other; `argmax` then takes the first.
 
     Args:
         probabilities: [K, A, C], each row of C adding up to 1.

@@ -1,7 +1,7 @@
 """Where a prompt starts: small noise, real activations, or another prompt cut or extended.
 
-Initialisers are plain functions chosen by name. They draw from a generator of their own, so that a prompt's start depends
-on its seed alone and never on what else was drawn before.
+Initialisers are plain functions chosen by name. They draw from a generator of their own, so that a prompt's start
+depends on its seed alone and never on what else was drawn before.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def normal(shape: tuple[int, int, int, int], seed: int) -> Tensor:
 def vocabulary(capture: CaptureStates, ordinary_tokens: Tensor, places: int, seed: int) -> Tensor:
     """Keys and values that the frozen backbone itself computes for sampled vocabulary tokens.
 
-    Lester et al. (2021, section 3.2) sample input embeddings; a deep prompt takes the same idea to every layer. Starting
-    from a real key/value cache is what rescued prefix tuning in PEFT's own benchmark.
+    Lester et al. (2021, section 3.2) sample input embeddings; a deep prompt takes the same idea to every layer.
+    Starting from a real key/value cache is what rescued prefix tuning in PEFT's own benchmark.
 
     Args:
         capture: runs the backbone.

@@ -8,8 +8,8 @@ import re
 import socket
 import urllib.parse
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ _ENVIRONMENT = {
     # Nothing is sent to anyone but the server that the user named.
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+# An address that does not answer is told at once; a server at work may take its time.
+_FIRST_CONTACT = {**_ENVIRONMENT, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _LOGGERS = ("mlflow", "alembic", "sqlalchemy.engine", "huey")
 
 
@@ -95,25 +97,31 @@ class Connection:
         Raises:
             InputError: the address does not answer, or MLflow refuses what the block asks for.
         """
-        with ExitStack() as stack:
-            stack.enter_context(_quiet())
-            if self._client is None:
-                self._reach()
-            import mlflow
+        if self._client is None:
+            with self._working(_FIRST_CONTACT):
+                self._client = self._connect()
+        with self._working(_ENVIRONMENT):
+            yield self._client
+
+    @contextmanager
+    def _working(self, environment: Mapping[str, str]) -> Iterator[None]:
+        with _quiet(environment), _tracking_at(self.uri):
             from mlflow.exceptions import MlflowException
             from sqlalchemy.exc import SQLAlchemyError
 
-            stack.enter_context(_tracking_at(self.uri))
             try:
-                if self._client is None:
-                    client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-                    # Makes a new database's tables, and fails where there is no registry.
-                    client.search_registered_models(max_results=1)
-                    self._client = client
-                yield self._client
+                yield
             except (MlflowException, SQLAlchemyError, OSError) as error:
-                first = str(error).strip().splitlines()[0]
+                first = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise InputError(f"MLflow refuses: {shown(first)}", where=self.where, found=shown(self.uri)) from error
+
+    def _connect(self) -> MlflowClient:
+        import mlflow
+
+        self._reach()
+        client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        client.search_registered_models(max_results=1)  # makes a new database's tables; fails where no registry is
+        return client
 
     def _reach(self) -> None:
         parts = urllib.parse.urlsplit(self.uri)
@@ -146,12 +154,15 @@ def _tracking_at(uri: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps MLflow off the terminal: its loggers write where the program logs, its warnings are about our own code."""
-    added = {key: value for key, value in _ENVIRONMENT.items() if key not in os.environ}
-    os.environ.update(added)
-    import mlflow  # noqa: F401  (importing it gives the loggers their handlers)
+def _quiet(environment: Mapping[str, str]) -> Iterator[None]:
+    """Keeps MLflow off the terminal: its loggers write where the program logs, its warnings are about our own code.
 
+    Args:
+        environment: holds while the block runs; what the user has set stays.
+    """
+    added = {key: value for key, value in environment.items() if key not in os.environ}
+    os.environ.update(added)
+    _import_mlflow()  # which gives the loggers their handlers
     before = {name: (logging.getLogger(name).handlers, logging.getLogger(name).propagate) for name in _LOGGERS}
     for name in _LOGGERS:
         logging.getLogger(name).handlers = [logging.NullHandler()]
@@ -165,3 +176,10 @@ def _quiet() -> Iterator[None]:
             logging.getLogger(name).handlers, logging.getLogger(name).propagate = handlers, propagate
         for key in added:
             os.environ.pop(key, None)
+
+
+def _import_mlflow() -> None:
+    try:
+        import mlflow  # noqa: F401
+    except ImportError as error:
+        raise InputError("MLflow is not installed", hint="pip install 'deepprompt[mlflow]'") from error

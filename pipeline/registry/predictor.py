@@ -164,7 +164,7 @@ class _Group:
             combined = stacked[0] if combine is None else COMBINATIONS[combine](stacked)  # [A, C]
             own = [i for i in batch if names[i] == name]
             counts: NDArray[np.int64] = np.array([len(encoded[i]["answer"]) for i in own])
-            yield from zip(own, combined.split(counts.tolist()), strict=True)
+            yield from zip(own, combined.split(counts.tolist()), strict=True)  # type: ignore[no-untyped-call]
 
 
 def _at_row(number: int, problem: InputError) -> InputError:

@@ -13,12 +13,12 @@ from typing import Any
 
 import mlflow.models
 import mlflow.pyfunc
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 
 from pipeline.registry import Predictor, load_artifact, open_backbone
 
 
-class PromptModel(mlflow.pyfunc.PythonModel):
+class PromptModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     """Answers the rows of a table with one artifact; the models of a process share their backbone."""
 
     def load_context(self, context: Any) -> None:

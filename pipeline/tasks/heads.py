@@ -1,8 +1,8 @@
 """The heads of a batch: linear maps from hidden states to label scores, stacked like the prompts.
 
-A classification row is a token row with a single answer position, whose vector is the pooled hidden state. So one linear
-map per head serves sentences, pairs and tags, and one loss serves all (P-tuning v2, section 3.3: a classification head on
-the hidden states instead of a verbalizer).
+A classification row is a token row with a single answer position, whose vector is the pooled hidden state. So one
+linear map per head serves sentences, pairs and tags, and one loss serves all (P-tuning v2, section 3.3: a
+classification head on the hidden states instead of a verbalizer).
 """
 
 from __future__ import annotations
@@ -88,8 +88,10 @@ class HeadBank(nn.Module):
         for n in torch.unique(head).tolist():
             place = (owner == n).nonzero()[:, 0]  # [A_n]
             count = self.classes[n]
-            scores = F.linear(vectors[place], self.weight[n, :count], self.bias[n, :count]) * self.rates[n]  # [A_n, C_n]
-            loss = loss.index_put((place,), F.cross_entropy(scores, gold[place], reduction="none", ignore_index=IGNORED))
+            weight, bias = self.weight[n, :count], self.bias[n, :count]
+            scores = F.linear(vectors[place], weight, bias) * self.rates[n]  # [A_n, C_n]
+            losses = F.cross_entropy(scores, gold[place], reduction="none", ignore_index=IGNORED)  # [A_n]
+            loss = loss.index_put((place,), losses)
             logits.append(scores)
             places.append(place)
             used.append(n)

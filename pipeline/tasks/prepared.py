@@ -1,4 +1,5 @@
-"""A task as the stages after `prepare` read it: encoded splits, gold answers and labels, all memory-mapped from one folder."""
+"""A task as the stages after `prepare` read it: encoded splits, gold answers and labels, all memory-mapped from one
+folder."""
 
 from __future__ import annotations
 

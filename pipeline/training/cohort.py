@@ -1,8 +1,8 @@
 """Adaptation: the candidates of a task train together as one cohort.
 
-One batch holds each row once per live candidate, the bank holds the candidates, and each has its own head, learning rate,
-clipping and early stopping. Nothing of one candidate reaches another, so each ends where it would have ended alone; but the
-backbone is loaded once, the rows are tokenised and padded once, and the matrix products are large.
+One batch holds each row once per live candidate, the bank holds the candidates, and each has its own head, learning
+rate, clipping and early stopping. Nothing of one candidate reaches another, so each ends where it would have ended
+alone; but the backbone is loaded once, the rows are tokenised and padded once, and the matrix products are large.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Answering a whole split under several prompts at once, and scoring the answers.
 
-Each row stands in the batch once per member, with a different prompt index: dev scores of a search, ensembles and the final
-test are one forward pass each (Lester et al. 2021, section 6: "a single forward pass with a batch size of N").
+Each row stands in the batch once per member, with a different prompt index: dev scores of a search, ensembles and the
+final test are one forward pass each (Lester et al. 2021, section 6: "a single forward pass with a batch size of N").
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class SplitAnswers:
         """Mean cross entropy of each member over the known labels [A]."""
         known = labels >= 0
         picked = self.logits.log_softmax(-1)[:, known].gather(-1, labels[known].expand(len(self.logits), -1)[..., None])
-        return (-picked.double().mean(dim=(1, 2))).tolist()  # type: ignore[no-any-return]
+        return (-picked.double().mean(dim=(1, 2))).tolist()
 
 
 @torch.no_grad()
@@ -93,5 +94,5 @@ def score_answers(task: PreparedTask, split: str, classes: Tensor, offsets: NDAr
 def decode_split(task: PreparedTask, split: str, classes: Tensor, offsets: NDArray[np.int64]) -> list[Any]:
     """Class ids [A] as the task's answers, row by row."""
     ids = classes.tolist()
-    per_row = [ids[start:end] for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    per_row = [ids[start:end] for start, end in pairwise(offsets)]
     return decode_answers(task.labels, task.metric, per_row, task.words(split), task.gold(split))

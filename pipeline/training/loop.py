@@ -1,7 +1,7 @@
 """The training loop: the only one. Pretraining and adaptation differ in the batches it is given, not in its steps.
 
-Prompts and heads are plain fp32 tensors outside the (possibly sharded) backbone, so one optimizer, one clipping rule and one
-checkpoint serve every sharding and every world size.
+Prompts and heads are plain fp32 tensors outside the (possibly sharded) backbone, so one optimizer, one clipping rule
+and one checkpoint serve every sharding and every world size.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pipeline.tasks import Answers, Batch
 from pipeline.training.world import World, save_json, sum_over_ranks
 
 REFERENCE_RATE = 1e-2
-"""The optimizer's own learning rate. A prompt's rate is this times its factor in the bank, so that every prompt ends where it
-would alone, whatever trains beside it."""
+"""The optimizer's own learning rate. A prompt's rate is this times its factor in the bank, so that every prompt ends
+where it would alone, whatever trains beside it."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ class Trainer:
     def clip(self, gradients: list[Tensor]) -> None:
         """Clips every prompt together with its own heads, so that no prompt's gradient touches another's.
 
-        The parameters hold `value / rate`, so their gradients are `rate` times the value's: the norm is taken of the value's.
+        The parameters hold `value / rate`, so their gradients are `rate` times the value's: the norm is taken of the
+        value's.
         """
         bank, heads = self.model.bank, self.model.heads
         assert bank is not None
@@ -141,7 +142,9 @@ class Trainer:
         tensors["random.torch"] = torch.get_rng_state()
         extra_tensors, extra = extra_state() if extra_state is not None else ({}, {})
         tensors |= {f"extra.{name}": value for name, value in extra_tensors.items()}
-        save_file({name: value.contiguous().cpu().clone() for name, value in tensors.items()}, folder / "state.safetensors")
+        save_file(
+            {name: value.contiguous().cpu().clone() for name, value in tensors.items()}, folder / "state.safetensors"
+        )
         numpy_state: Any = np.random.get_state(legacy=False)
         numpy_state["state"]["key"] = numpy_state["state"]["key"].tolist()
         states = {"python": random.getstate(), "numpy": numpy_state}

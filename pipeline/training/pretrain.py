@@ -1,7 +1,7 @@
 """Pretraining: one shared prompt on the mixture of the source tasks (P-tuning v2, section 3.3, "multi-task learning").
 
-Every batch mixes tasks; each task has its own head, all rows run under prompt 0. The batch of a step is drawn for the whole
-group and dealt to the ranks, so the gradients do not depend on how many there are.
+Every batch mixes tasks; each task has its own head, all rows run under prompt 0. The batch of a step is drawn for the
+whole group and dealt to the ranks, so the gradients do not depend on how many there are.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class SharedPrompt:
     """What pretraining made.
 
     Args:
-        prompt: [L, 2, H, P, D]. heads: task → (weight [C, M], bias [C]). curve: (step, mean training loss since the last).
+        prompt: [L, 2, H, P, D]. heads: task → (weight [C, M], bias [C]). curve: (step, mean training loss since the
+        last).
     """
 
     prompt: Tensor

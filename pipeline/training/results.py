@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from pipeline.training.cohort import Candidate, Trained
 from pipeline.training.pretrain import SharedPrompt
@@ -33,7 +34,8 @@ def load_shared(folder: Path) -> SharedPrompt:
 
 def save_trained(folder: Path, trained: Sequence[Trained]) -> None:
     """Writes every candidate at its best to `folder`."""
-    tensors, plain = {}, []
+    tensors: dict[str, Tensor] = {}
+    plain = []
     for n, one in enumerate(trained):
         tensors |= {f"{n}.prompt": one.prompt, f"{n}.weight": one.weight, f"{n}.bias": one.bias}
         scores = {"score": one.score, "loss": one.loss, "step": one.step, "curve": one.curve}

@@ -52,5 +52,9 @@ def make_prompt(init: str, backbone: Backbone, places: int, seed: int, first_lay
     if init == "vocabulary":
         return vocabulary(backbone.states_of, backbone.ordinary_tokens(), places, seed)[first_layer:]
     raise InputError(
-        "unknown initialiser", where="prompt.init", found=init, expected=INITIALISERS, nearest=nearest(init, INITIALISERS)
+        "unknown initialiser",
+        where="prompt.init",
+        found=init,
+        expected=INITIALISERS,
+        nearest=nearest(init, INITIALISERS),
     )

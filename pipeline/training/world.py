@@ -1,6 +1,7 @@
 """What one worker knows of its group and its place: its rank, where checkpoints go, who hears of progress.
 
-The training code is the same in one process, in a Ray actor and in a group of Ray Train workers; only the `World` differs.
+The training code is the same in one process, in a Ray actor and in a group of Ray Train workers; only the `World`
+differs.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def sum_over_ranks(tensors: Sequence[Tensor], size: int) -> None:
         return
     flat = torch.cat([tensor.reshape(-1).float() for tensor in tensors])
     torch.distributed.all_reduce(flat)
-    for tensor, piece in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+    for tensor, piece in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
         tensor.copy_(piece.view_as(tensor))
 
 

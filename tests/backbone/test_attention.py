@@ -32,7 +32,8 @@ def ids_for(model, rows, tokens, seed=0):
 
 
 def plain_attention(model, family, ids, prompts):
-    """The same forward with the seam's result computed the slow way: one row, an explicit softmax over prompt and tokens."""
+    """The same forward with the seam's result computed the slow way: one row, an explicit softmax over prompt and
+    tokens."""
     import transformers
 
     def slow(module, query, key, value, attention_mask, scaling=None, **kwargs):

@@ -1,4 +1,5 @@
-"""Candidates that train together end where they would have ended alone, and an interrupted cohort where it would have."""
+"""Candidates that train together end where they would have ended alone, and an interrupted cohort where it would
+have."""
 
 from __future__ import annotations
 

@@ -103,9 +103,8 @@ def test_a_checkpoint_holds_no_backbone(backbone, tasks, tmp_path):
 
 
 def test_training_helps(backbone, tasks, tmp_path):
-    shared = Pretraining(
-        backbone("bert"), tasks, replace(SETTINGS, steps=40, learning_rate=2e-2, checkpoint_every=0), LocalWorld(tmp_path)
-    ).run()
+    settings = replace(SETTINGS, steps=40, learning_rate=2e-2, checkpoint_every=0)
+    shared = Pretraining(backbone("bert"), tasks, settings, LocalWorld(tmp_path)).run()
     assert shared.curve[-1][1] < shared.curve[0][1]
 
 

@@ -39,7 +39,7 @@ def pretrain(payload: Payload, world: World) -> dict[str, Any]:
         from pipeline.backbone.zero3 import load_sharded  # DeepSpeed comes with it
 
         info = describe(payload["backbone"]["model"], payload["backbone"]["revision"])
-        backbone = load_sharded(info, payload["backbone"]["dtype"])
+        backbone: Backbone = load_sharded(info, payload["backbone"]["dtype"])
     else:
         backbone = open_backbone(payload["backbone"])
     before = backbone.checksum()
@@ -124,7 +124,8 @@ def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
     from_scratch = next((n for n in order if trained[n].candidate.start == "scratch"), None)
     cells = {start: best_cell(trained, start) for start in ("shared", "scratch")}
     chosen: Mapping[str, Any] = payload["ensemble"] or {"members": [], "combine": "mean", "dev": None}
-    used = sorted({winner, *chosen["members"], *cells["shared"], *cells["scratch"]} | ({from_scratch} - {None}))
+    looked_at = [winner, *chosen["members"], *cells["shared"], *cells["scratch"]]
+    used = sorted({*looked_at, *([] if from_scratch is None else [from_scratch])})
     answers = replica.answer(task, "test", [trained[n] for n in used], world, "evaluate")
     place = {n: k for k, n in enumerate(used)}
 

@@ -1,0 +1,251 @@
+"""A config is read strictly: every mistake names its line, what was found, what was expected and the nearest choice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InputError, InputErrors
+from workflows import config as config_module
+from workflows.config import Config, load_config
+
+GOOD = """\
+name: desk
+tasks:
+  - {name: intent, type: classification, data: {demo: intent}}
+  - name: slots
+    type: token
+    data: {path: data/slots}
+    adapt: {steps: 7}
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str | bytes) -> Path:
+        file = tmp_path / "run.yaml"
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return file
+
+    return write
+
+
+def problems(file: Path, *overrides: str) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        load_config(file, overrides)
+    error = caught.value
+    return [one.message for one in error.problems] if isinstance(error, InputErrors) else [error.message]
+
+
+def test_defaults_are_filled_in(write):
+    config = load_config(write(GOOD))
+    assert config.backbone.model == "minilm"
+    assert config.pretrain.batch_tokens == 1024
+    assert config.pretrain.batch_rows is None
+    assert config.adapt.lengths == (8, 16, 32)
+    assert config.ensemble.size == 3
+    assert config.pretrain_tasks == config.adapt_tasks == ("intent", "slots")
+
+
+def test_sections_can_be_switched_off(write):
+    config = load_config(write(GOOD + "pretrain: null\nensemble: null\n"))
+    assert config.pretrain is None
+    assert config.ensemble is None
+    assert config.pretrain_tasks == ()
+
+
+def test_tasks_become_specs_with_folders_relative_to_the_file(write, tmp_path):
+    intent, slots = load_config(write(GOOD + "seed: 5\n")).task_specs()
+    assert (intent.data.demo, intent.data.seed, intent.type) == ("intent", 5, "classification")
+    assert slots.data.path == str((tmp_path / "data/slots").resolve())
+
+
+def test_a_backbone_folder_beside_the_file_is_found(write, tmp_path):
+    (tmp_path / "bert").mkdir()
+    assert load_config(write(GOOD + "backbone: {model: bert}\n")).backbone.model == str(tmp_path / "bert")
+    assert load_config(write(GOOD + "backbone: {model: org/bert}\n")).backbone.model == "org/bert"
+
+
+def test_storage_is_relative_to_the_current_directory(write, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert load_config(write(GOOD)).run_folder == elsewhere / "runs" / "desk"
+
+
+def test_a_tasks_own_adaptation_changes_only_what_it_names(write):
+    config = load_config(write(GOOD + "adapt: {steps: 99, lengths: [4]}\n"))
+    assert config.adapt_for("intent") == config.adapt
+    assert config.adapt_for("slots") == config.adapt.model_copy(update={"steps": 7})
+
+
+def test_a_dumped_config_is_the_same_config(write):
+    config = load_config(write(GOOD))
+    again = Config.model_validate(config.model_dump(mode="json"))
+    assert again == config
+    assert again.adapt_for("slots") == config.adapt_for("slots")
+
+
+@pytest.mark.parametrize("written", ["1e-2", "0.01", "1.e-2", ".01", "1E-02"])
+def test_learning_rates_may_be_written_in_any_usual_way(write, written):
+    config = load_config(
+        write(GOOD + f"pretrain: {{learning_rate: {written}}}\nadapt: {{learning_rates: [{written}]}}\n")
+    )
+    assert config.pretrain.learning_rate == 0.01
+    assert config.adapt.learning_rates == (0.01,)
+
+
+def test_yaml_1_1_surprises_are_plain_text(write):
+    text = GOOD.replace("intent", "no").replace("name: desk", "name: 2020-01-01")
+    config = load_config(write(text))
+    assert config.name == "2020-01-01"
+    assert config.tasks[0].name == "no"
+
+
+def test_anchors_work(write):
+    text = GOOD + "adapt: &a {steps: 3}\npretrain:\n  <<: *a\n  tasks: [intent]\n"
+    assert load_config(write(text)).pretrain.steps == 3
+
+
+BAD = {
+    "unknown key": ("bakbone: {model: minilm}", ["run.yaml:8", "bakbone", "did you mean 'backbone'?"]),
+    "unknown key inside": ("adapt: {stepz: 3}", ["run.yaml:8: adapt.stepz", "unknown key", "did you mean 'steps'?"]),
+    "text for a number": ("seed: three", ["run.yaml:8: seed", "found the text 'three'", "expected a whole number"]),
+    "quoted number": ("seed: '3'", ["found the text '3'", "expected a whole number"]),
+    "fraction for a whole number": ("seed: 1.5", ["run.yaml:8: seed", "1.5", "a whole number"]),
+    "negative seed": ("seed: -1", ["seed", "-1", "at least 0"]),
+    "yes is not true": ("adapt: {from_scratch: yes}", ["adapt.from_scratch", "'yes'", "true or false"]),
+    "mapping for a list": ("adapt: {lengths: {a: 1}}", ["adapt.lengths", "expected a list"]),
+    "one for a list": ("adapt: {lengths: 8}", ["adapt.lengths", "found 8", "expected a list"]),
+    "list for a section": ("adapt: [1]", ["run.yaml:8: adapt", "[1]", "a mapping"]),
+    "null for a section": ("adapt: null", ["adapt", "null", "a mapping"]),
+    "no such choice": ("launcher: rai", ["launcher", "found rai", "inline or ray", "did you mean 'ray'?"]),
+    "other method": ("prompt: {method: prefix}", ["prompt.method", "found prefix", "expected deep", "this version"]),
+    "prompt length 0": ("prompt: {length: 0}", ["prompt.length", "found 0", "at least 1"]),
+    "search length 0": ("adapt: {lengths: [8, 0]}", ["adapt.lengths.1", "found 0", "at least 1"]),
+    "search length twice": ("adapt: {lengths: [8, 8]}", ["adapt.lengths", "8 is here 2 times"]),
+    "empty search": ("adapt: {lengths: []}", ["adapt.lengths", "at least one"]),
+    "learning rate 0": ("pretrain: {learning_rate: 0}", ["pretrain.learning_rate", "more than 0"]),
+    "negative learning rate": ("adapt: {learning_rates: [-1e-3]}", ["adapt.learning_rates.0", "more than 0"]),
+    "infinite learning rate": ("pretrain: {learning_rate: .inf}", ["pretrain.learning_rate", "finite"]),
+    "no steps": ("pretrain: {steps: 0}", ["pretrain.steps", "at least 1"]),
+    "warmup over the end": ("pretrain: {warmup: 1.5}", ["pretrain.warmup", "less than 1"]),
+    "two batches": ("pretrain: {batch_rows: 8, batch_tokens: 99}", ["batch_rows 8 and batch_tokens 99", "one of"]),
+    "pretrain on nobody": ("pretrain: {tasks: [slotz]}", ["pretrain.tasks.0", "slotz", "did you mean 'slots'?"]),
+    "adapt to nobody": ("adapt: {tasks: [intnt, slots]}", ["adapt.tasks.0", "did you mean 'intent'?"]),
+    "no names": ("pretrain: {tasks: []}", ["pretrain.tasks", "all, or a list of at least one task name"]),
+    "a name twice": ("pretrain: {tasks: [slots, slots]}", ["pretrain.tasks", "2 times"]),
+    "left out but adapted": ("adapt: {tasks: [intent]}", ["tasks.slots.adapt", "adapt.tasks leaves it out"]),
+    "workers": ("pretrain: {workers: many}", ["pretrain.workers", "found many", "auto or a whole number"]),
+    "no members": ("ensemble: {size: 0}", ["ensemble.size", "at least 1"]),
+    "layer": ("prompt: {first_layer: -1}", ["prompt.first_layer", "-1", "auto or a whole number, at least 0"]),
+    "file store": ("registry: {uri: ./mlruns}", ["registry.uri", "./mlruns", "sqlite:///"]),
+    "file store by uri": ("registry: {uri: 'file:///tmp/runs'}", ["registry.uri", "file:///tmp/runs", "sqlite:///"]),
+    "no such store": ("registry: {uri: 'htp://host:5000'}", ["registry.uri", "htp://host", "http"]),
+    "prefix": ("registry: {prefix: a/b}", ["registry.prefix", "a/b", "letters, digits"]),
+    "run name": ("storage: ''", ["storage", "some text"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_value_gives_one_clear_error(write, case):
+    line, fragments = BAD[case]
+    (message,) = problems(write(GOOD + line + "\n"))
+    for fragment in fragments:
+        assert fragment in message
+
+
+BAD_TASKS = {
+    "type": (
+        "{name: a, type: clasification, data: {demo: intent}}",
+        ["tasks.a.type", "did you mean 'classification'?"],
+    ),
+    "no source": ("{name: a, type: token, data: {}}", ["tasks.a.data", "one of path, hub and demo"]),
+    "two sources": ("{name: a, type: token, data: {demo: x, path: y}}", ["tasks.a.data", "path and demo"]),
+    "misspelled source": ("{name: a, type: token, data: {pth: y}}", ["tasks.a.data.pth", "did you mean 'path'?"]),
+    "no name": ("{type: token, data: {demo: x}}", ["run.yaml:3: tasks.0.name", "'name' is missing"]),
+    "no data": ("{name: a, type: token}", ["tasks.a.data", "'data' is missing", "Where the rows are"]),
+    "bad name": ("{name: a/b, type: token, data: {demo: x}}", ["tasks.0.name", "a/b", "letters, digits"]),
+    "reserved name": ("{name: shared-prompt, type: token, data: {demo: x}}", ["tasks.0.name", "shared prompt"]),
+    "metric": (
+        "{name: a, type: token, data: {demo: x}, metric: spanf1}",
+        ["tasks.a.metric", "did you mean 'span_f1'?"],
+    ),
+    "columns": ("{name: a, type: token, data: {demo: x}, columns: {tag: t}}", ["tasks.a.columns", "tags"]),
+    "revision": ("{name: a, type: token, data: {demo: x, revision: y}}", ["tasks.a.data.revision", "data.hub"]),
+    "no rows": ("{name: a, type: token, data: {demo: x, rows: 0}}", ["tasks.a.data.rows", "at least 1"]),
+    "number as name": ("{name: 7, type: token, data: {demo: x}}", ["tasks.0.name", "found 7", "expected text"]),
+    "not a task": ("seven", ["tasks.0", "seven", "a mapping"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TASKS)
+def test_a_bad_task_gives_one_clear_error(write, case):
+    line, fragments = BAD_TASKS[case]
+    (message,) = problems(write(f"name: desk\ntasks:\n  - {line}\n"))
+    assert "run.yaml:3" in message
+    for fragment in fragments:
+        assert fragment in message
+
+
+def test_two_tasks_of_one_name(write):
+    (message,) = problems(write(GOOD.replace("slots\n", "intent\n", 1)))
+    assert "run.yaml:4: tasks.1.name" in message
+    assert "two tasks have this name" in message
+
+
+def test_no_tasks(write):
+    assert "tasks" in problems(write("name: desk\n"))[0]
+    assert "at least one" in problems(write("name: desk\ntasks: []\n"))[0]
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(write):
+    text = "sed: 1\n" + GOOD.replace("slots\n", "intent\n", 1) + "launcher: rai\npretrain: {tasks: [slot]}\n"
+    messages = problems(write(text))
+    assert [message.split(": ")[1] for message in messages] == ["sed", "tasks.1.name", "launcher", "pretrain.tasks.0"]
+
+
+FILES = {
+    "empty": (b"", ["the file is empty"]),
+    "comment only": (b"# nothing\n", ["the file is empty"]),
+    "list": (b"- a\n- b\n", ["not a mapping", "found list"]),
+    "text": (b"hello\n", ["not a mapping", "found str"]),
+    "broken": (b"name: desk\ntasks: [a, b\nseed: 1\n", ["run.yaml:3:", "not valid YAML"]),
+    "tab": (b"name: desk\n\tseed: 1\n", ["run.yaml:2:1", "not valid YAML"]),
+    "two documents": (b"name: a\n---\nname: b\n", ["not valid YAML"]),
+    "not UTF-8": (b"name: desk\nseed: 1 # \xff\n", ["run.yaml:2", "not UTF-8", "0xff"]),
+    "control character": (b"name: a\x00b\n", ["not valid YAML"]),
+    "key twice": (b"name: a\nseed: 1\nname: b\n", ["run.yaml:3", "'name' is here twice", "first on line 1"]),
+    "key is a list": (b"[a]: 1\n", ["run.yaml:1", "a key must be text"]),
+    "contains itself": (b"name: &x [*x]\n", ["run.yaml:1", "contains itself"]),
+    "unknown tag": (b"name: !!python/object:os.system x\n", ["not valid YAML"]),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_bad_file_gives_one_clear_error(write, case):
+    content, fragments = FILES[case]
+    (message,) = problems(write(content))
+    for fragment in fragments:
+        assert fragment in message
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    (tmp_path / "demo.yaml").write_text(GOOD)
+    (message,) = problems(tmp_path / "demi.yaml")
+    assert "there is no such config" in message
+    assert "demo.yaml" in message.partition("did you mean")[2]
+    assert "this is a folder" in problems(tmp_path)[0]
+
+
+def test_ready_configs_are_found_by_name(tmp_path, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text(GOOD)
+    monkeypatch.setattr(config_module, "_READY", tmp_path)
+    assert load_config("tiny").name == "desk"
+    assert "did you mean 'tiny'?" in problems(Path("tinny"))[0]
+
+
+@pytest.mark.parametrize("name", config_module.ready_configs())
+def test_ready_configs_are_sound(name):
+    assert load_config(name).tasks
