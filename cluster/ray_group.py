@@ -93,7 +93,7 @@ def run_group(
         return _fit(trainer).return_value
 
 
-class _Trainer(TorchTrainer):
+class _Trainer(TorchTrainer):  # type: ignore[misc]  # Ray ships no types
     """A `TorchTrainer` that does not try again what can only fail again (20 s each time)."""
 
     def _initialize_and_run_controller(self, **settings: Any) -> Any:

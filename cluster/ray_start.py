@@ -17,6 +17,7 @@ from cluster.shares import cores
 from pipeline.errors import InputError
 
 LOG = logging.getLogger(__name__)
+INSTALL = 'pip install "deepprompt[ray]"'
 OBJECT_STORE_BYTES = 256 << 20  # payloads and results are small; data and weights are files
 _PRIVATE_TOKEN = secrets.token_hex(32)  # one for the process: Ray keeps the first it sees
 
@@ -38,8 +39,11 @@ def ray_session(address: str | None, log_file: Path) -> Iterator[None]:
     """
     wanted = address or os.environ.get("RAY_ADDRESS") or None
     with environment(_auth_settings(wanted)):
-        import ray
-        from ray._raylet import Config
+        try:
+            import ray
+        except ImportError as error:
+            raise InputError("Ray is not installed", where="launcher", found="ray", hint=INSTALL) from error
+        from ray._raylet import Config  # type: ignore[attr-defined]  # compiled
 
         from cluster.ray_quiet import quiet_ray
 

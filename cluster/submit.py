@@ -17,10 +17,12 @@ from urllib.parse import urlsplit
 from cluster import auth
 from cluster.follow import OnLine, follow_job
 from cluster.parcel import check_lasting, pack, packages, read_config, submission_name
+from cluster.ray_start import INSTALL
 from pipeline.errors import InputError
 
 CONNECT_SECONDS = 5.0
 STOPPED = 130
+TALKATIVE = ("dashboard.modules.job.sdk", "dashboard.modules.dashboard_sdk", "_private.runtime_env.packaging")
 SETTINGS = {
     "RAY_JOB_STOP_WAIT_TIME_S": "60",  # Ray's own 3 s are too few to write a checkpoint
     "PYTHONUNBUFFERED": "1",
@@ -141,11 +143,14 @@ def connect(address: str, token: str | None = None) -> Any:
         ) from error
     found = auth.find_token(os.environ, token)
     with _address_as_given():
-        from ray.exceptions import AuthenticationError
-        from ray.job_submission import JobSubmissionClient
+        try:
+            from ray.exceptions import AuthenticationError
+            from ray.job_submission import JobSubmissionClient
+        except ImportError as error:
+            raise InputError("Ray is not installed", where="submit", hint=INSTALL) from error
 
-        for name in ("job.sdk", "dashboard_sdk"):  # they tell of every upload and socket
-            logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
+        for name in TALKATIVE:
+            logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
         try:
             return JobSubmissionClient(url, headers={"Authorization": f"Bearer {found}"} if found else None)
         except AuthenticationError as error:

@@ -115,8 +115,9 @@ def _series(line: Line, x: Axis, y: Axis) -> str:
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:
-    stride = -(-len(points) // MOST_POINTS)
-    return [*points[:-1:stride], points[-1]] if points else []
+    known = [point for point in points if math.isfinite(point[1])]  # a loss that overflowed has no place
+    stride = -(-len(known) // MOST_POINTS)
+    return [*known[:-1:stride], known[-1]] if known else []
 
 
 def _down(y: Axis, value: float) -> float:

@@ -90,15 +90,12 @@ def status(config: ConfigArgument, changes: SetOption = None, as_json: JsonOptio
 
 
 def report(config: ConfigArgument, changes: SetOption = None) -> int:
-    """Print the report of a finished run."""
+    """Print where the report of a finished run is."""
     from workflows.config import load_config
 
-    settings = load_config(config, changes or ())
-    file = settings.run_folder / "report.md"
-    try:
-        typer.echo(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(
-            "the run has no report yet", where=str(file), hint=f"deepprompt run {config} writes one at its end"
-        ) from error
+    file = load_config(config, changes or ()).run_folder / "report.html"
+    if not file.is_file():
+        hint = f"deepprompt run {config} writes one at its end"
+        raise InputError("the run has no report yet", where=str(file), hint=hint)
+    typer.echo(str(file))
     return 0

@@ -71,7 +71,12 @@ def length_chart(search: Search) -> str:
             points = [(float(n), mean(scores)) for n, scores in mine]
             told = ", ".join(f"{lengths[n]}: {mean(scores):.3f}" for n, scores in mine)
             lines.append(Line(points, start, f"{_STARTS[start]}; {told}", True, [pstdev(scores) for _, scores in mine]))
-    ends = [value for line in lines for (_, at), d in zip(line.points, line.deviations, strict=True) for value in (at - d, at + d)]
+    ends = [
+        value
+        for line in lines
+        for (_, at), d in zip(line.points, line.deviations, strict=True)
+        for value in (at - d, at + d)
+    ]
     label = f"dev {search.metric} of {search.task} against prompt length"
     x = places([str(length) for length in lengths])
     return line_chart(lines, label=label, x=x, y=axis(ends), x_title="prompt length")

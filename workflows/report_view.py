@@ -33,7 +33,6 @@ class Cost:
     """What one task adds to the backbone: numbers of its prompt and of its head, all fp32."""
 
     task: str
-    length: int
     prompt: int
     head: int
 
@@ -58,7 +57,9 @@ def report_view(graph: RunGraph, summary: RunSummary) -> dict[str, Any]:
         "written": time.strftime("%Y-%m-%d %H:%M"),
         "version": pipeline.__version__,
         "types": {name: task.spec.type for name, task in graph.tasks.items()},
-        "rows_of": {name: {split: len(rows) for split, rows in task.splits.items()} for name, task in graph.tasks.items()},
+        "rows_of": {
+            name: {split: len(rows) for split, rows in task.splits.items()} for name, task in graph.tasks.items()
+        },
         "registry": without_passwords(summary.registry),
         "gains": found,
         "gain_chart": gain_rows(found) if found else None,
@@ -70,7 +71,7 @@ def report_view(graph: RunGraph, summary: RunSummary) -> dict[str, Any]:
         "lengths": [(search, length_chart(search)) for search in searches if lengths_tried(search) > 1],
         "costs": _costs(graph, summary),
         "rooms": _rooms(summary.stage_seconds),
-        "stages": _stages(graph),
+        "stages": _stages(graph, summary),
         "shared_fingerprint": (_done(graph, "pretrain", "artifact/manifest.json") or {}).get("fingerprint"),
         "config_text": _config(graph),
         "code": code_version(),
@@ -96,7 +97,14 @@ def _ensembles(graph: RunGraph, summary: RunSummary) -> list[dict[str, Any]]:
         scores = _done(graph, f"evaluate/{row.task}", "scores.json") or {}
         ensemble = scores.get("ensemble")
         if ensemble and len(ensemble["members"]) > 1 and row.ensemble_test is not None:
-            rows.append({"row": row, "members": len(ensemble["members"]), "combine": ensemble["combine"], "dev": ensemble["dev"]})
+            rows.append(
+                {
+                    "row": row,
+                    "members": len(ensemble["members"]),
+                    "combine": ensemble["combine"],
+                    "dev": ensemble["dev"],
+                }
+            )
     return rows
 
 
@@ -105,7 +113,6 @@ def _costs(graph: RunGraph, summary: RunSummary) -> list[Cost]:
     return [
         Cost(
             row.task,
-            row.length,
             info.prompt_parameters(row.length, graph.first_layer),
             (info.width + 1) * len(graph.tasks[row.task].labels),
         )
@@ -125,10 +132,12 @@ def _rooms(seconds: Mapping[str, float]) -> list[dict[str, Any]]:
     ]
 
 
-def _stages(graph: RunGraph) -> list[dict[str, Any]]:
+def _stages(graph: RunGraph, summary: RunSummary) -> list[dict[str, Any]]:
     """Every stage with where it stands; the ones that are done with when and under which fingerprint."""
+    # What is registered are the tasks that were scored, which need not be all of the config's.
+    register = graph.register_stage([row.task for row in summary.rows])
     rows = []
-    for name, stage in graph.stages.items():
+    for name, stage in {**graph.stages, "register": register}.items():
         status = standing(graph.folder, stage).status
         record = read_record(stage.folder(graph.folder) / "stage.json") if status is Status.DONE else None
         rows.append({"name": name, "status": status.value, "fingerprint": stage.fingerprint, **(record or {})})

@@ -137,7 +137,7 @@ class _Driver:
                 payloads.pretrain_payload(self.graph, partial, choice.kind),
                 workers=workers_wanted,
                 folder=partial,
-                name="group",
+                name="checkpoints",
                 on_event=self.on_event,
             )
             save_shared_artifact(self.graph, partial)

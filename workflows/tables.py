@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +21,9 @@ def columns(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, header in enumerate(headers):
         figures = bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)
-        table.add_column(header, justify="right" if figures else "left", overflow="fold")
+        least = max((len(word) for word in header.split()), default=0)  # a narrow terminal breaks between words only
+        justify: Literal["right", "left"] = "right" if figures else "left"
+        table.add_column(header, justify=justify, overflow="fold", min_width=least, no_wrap=index == 0)
     for row in rows:
         table.add_row(*(Text(cell(value)) for value in row))
     return table

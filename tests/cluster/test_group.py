@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 
 def test_inline_is_one_rank_that_resumes(tmp_path: Path) -> None:
     events: list[Any] = []
-    where = {"workers": 2, "folder": tmp_path, "name": "toy", "on_event": events.append}
+    where: dict[str, Any] = {"workers": 2, "folder": tmp_path, "name": "toy", "on_event": events.append}
     with make_launcher("inline", log_file=tmp_path / "log.txt") as launcher:
         first = launcher.group(works.train, {"accidents": False}, **where)
         second = launcher.group(works.train, {"accidents": False}, **where)
@@ -32,7 +32,7 @@ def test_inline_is_one_rank_that_resumes(tmp_path: Path) -> None:
 def test_ray_survives_a_lost_rank_and_tells_the_mistake_of_another(ray_cluster: None, tmp_path: Path) -> None:
     """Two fits. In the first rank 1 dies after step 3 (Ray restarts from step 2), then raises at step 5."""
     events: list[Any] = []
-    where = {"workers": 2, "folder": tmp_path / "stage", "name": "toy", "on_event": events.append}
+    where: dict[str, Any] = {"workers": 2, "folder": tmp_path / "stage", "name": "toy", "on_event": events.append}
     with make_launcher("ray", log_file=tmp_path / "log.txt") as launcher:
         with pytest.raises(InputError) as caught:
             launcher.group(works.train, {"accidents": True}, **where)
@@ -76,9 +76,10 @@ def test_a_torn_record_is_mended_from_its_copy(tmp_path: Path, broken: str) -> N
 
 
 def lost() -> Exception:
-    import ray
+    from ray.exceptions import ActorDiedError
 
-    return ray.exceptions.ActorDiedError()
+    error: Exception = ActorDiedError()
+    return error
 
 
 def test_only_what_may_end_differently_is_tried_again() -> None:

@@ -90,7 +90,7 @@ def test_a_dead_worker_is_replaced_and_goes_on_from_its_checkpoint(ray_launcher:
 
 
 def test_a_payload_that_always_kills_its_worker_fails_alone(ray_launcher: Launcher, tmp_path: Path) -> None:
-    payloads = [{"x": 0, "how": "dies"}, {"x": 1}, {"x": 2, "how": "unpicklable"}]
+    payloads: list[dict[str, Any]] = [{"x": 0, "how": "dies"}, {"x": 1}, {"x": 2, "how": "unpicklable"}]
     with ray_launcher.pool(works.setup, {"base": 0}, workers=2, on_event=silent) as pool:
         dead, fine, unsendable = pool.map(works.add, payloads, folders=folders(tmp_path, 3))
     assert isinstance(dead.error, WorkFailed)

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cluster import make_launcher
@@ -62,8 +63,6 @@ def test_a_private_cluster_is_silent_local_and_ends_with_its_driver(tmp_path: Pa
 
 
 def _all_gone(pids: list[int]) -> bool:
-    import psutil
-
     end = time.monotonic() + 20
     while time.monotonic() < end:
         if not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):

@@ -5,17 +5,20 @@ from __future__ import annotations
 import http.server
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from test_parcel import write_run
 
@@ -251,14 +254,14 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "object-manager-port",
         )
     }
-    options = [f"--{name}={port}" for name, port in ports.items()]
     temporary = Path("/tmp") / f"dp{os.getpid()}"  # short: a socket's path has at most 107 characters
+    options = ["--num-cpus=1", "--disable-usage-stats", "--object-store-memory=100000000", f"--temp-dir={temporary}"]
+    options += [f"--{name}={port}" for name, port in ports.items()]
     env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | {"RAY_AUTH_MODE": "disabled"}
     log = tmp_path_factory.mktemp("head") / "log.txt"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=1"]
-            + ["--disable-usage-stats", "--object-store-memory=100000000", f"--temp-dir={temporary}", *options],
+            [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *options],
             env=env,
             stdout=output,
             stderr=output,
@@ -270,14 +273,10 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
     finally:
         _end(process)
-        import shutil
-
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    import time
-
     end = time.monotonic() + 90
     while True:
         try:
@@ -290,8 +289,6 @@ def _wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    import psutil
-
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for member in family:
         try:

@@ -8,6 +8,8 @@ from tempfile import mkdtemp
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from pipeline.errors import InputError, InputErrors
 from pipeline.prompts import COMBINATIONS
@@ -125,21 +127,26 @@ def test_text_is_split_as_tokens_are_given():
     assert predictor.predict([{"text": "  ".join(words)}]) == predictor.predict([{"tokens": words}])
 
 
-@pytest.mark.parametrize(("demo", "type"), [("intent", "classification"), ("same-issue", "pair"), ("place", "token")])
-def test_rows_are_encoded_as_in_training(tmp_path, demo, type):
-    from pipeline.tasks.demo import DEMO_TASKS
+def byte_level():
+    """A tokenizer in the manner of GPT-2: a word in a list needs the blank before it that running text has."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=letters, show_progress=False)
+    tokenizer.train_from_iterator(["deliver the order to the site", "the order was late"] * 20, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=["input_ids", "attention_mask"])
 
-    demo = next((name for name in DEMO_TASKS if name == demo), None) or next(
-        name for name, task in DEMO_TASKS.items() if task.type == type
-    )
+
+@pytest.mark.parametrize("tokenizer", ["word pieces", "bytes"])
+@pytest.mark.parametrize(("demo", "type"), [("intent", "classification"), ("same_issue", "pair"), ("slots", "token")])
+def test_rows_are_encoded_as_in_training(tmp_path, demo, type, tokenizer):
     backbone = backbone_of("minilm")
-    spec = TaskSpec(demo, type, DataSource(demo=demo, rows=8), max_tokens=12)
-    task = load_task(spec, tmp_path)
-    split = prepare_task(task, backbone.tokenizer, context=backbone.info.context, cache_dir=tmp_path).encoded["test"]
-    artifact = make_artifact(
-        tmp_path / "a", backbone, name=demo, type=type, labels=task.labels, task={"max_tokens": 12}
-    )
-    reader = RowReader(demo, artifact, backbone.tokenizer, backbone.info)
+    tokens = backbone.tokenizer if tokenizer == "word pieces" else byte_level()
+    task = load_task(TaskSpec(demo, type, DataSource(demo=demo, rows=8), max_tokens=12), tmp_path)
+    split = prepare_task(task, tokens, context=backbone.info.context, cache_dir=tmp_path).encoded["test"]
+    labels = {"labels": task.labels, "task": {"max_tokens": 12}}
+    artifact = make_artifact(tmp_path / "a", backbone, name=demo, type=type, **labels)
+    reader = RowReader(demo, artifact, tokens, backbone.info)
     rows = [task.splits["test"][n] for n in range(20)]
     encoded = reader.encode([reader.read(row) for row in rows], range(20))
     for served, trained in zip(encoded, split.take(range(20)), strict=True):
@@ -159,7 +166,7 @@ def test_a_row_longer_than_the_task_accepts(tmp_path):
     )
     predictor = Predictor(backbone_of("bert"), {"intent": artifact})
     assert len(predictor.predict([{"text": "cancel my order now"}])) == 1
-    with pytest.raises(InputError, match="row 2.*longer than allowed; found 7; expected 'at most 6 tokens'|at most 6"):
+    with pytest.raises(InputError, match=r"row 2, task 'intent': .*longer than allowed; found 7; expected at most 6"):
         predictor.predict([{"text": "my order"}, {"text": "cancel my order now please"}])
 
 

@@ -39,8 +39,7 @@ def missing(monkeypatch):
 def silent_port():
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
-        port = server.getsockname()[1]
-    return port  # closed again: nothing answers there
+        return server.getsockname()[1]  # closed again: nothing answers there
 
 
 def test_every_check_finds_something_on_this_machine():

@@ -146,7 +146,7 @@ def test_killed_in_each_stage_ends_with_the_same_artifacts(undisturbed, tmp_path
     file = small_config(tmp_path)
     run_folder = tmp_path / "small"
     killed_in(file, "pretrain", None, 5)
-    assert (run_folder / "pretrain.partial/group/checkpoints/00000004").is_dir() and not (
+    assert (run_folder / "pretrain.partial/checkpoints/checkpoints/00000004").is_dir() and not (
         run_folder / "pretrain"
     ).exists()
     killed_in(file, "adapt", "slots", 3)
