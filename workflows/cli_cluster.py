@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from workflows.cli_options import ConfigArgument, JsonOption, SetOption, print_json
+
+if TYPE_CHECKING:
+    from workflows.settings import Config
 
 
 def submit(
@@ -24,8 +29,8 @@ def submit(
     from workflows.config import find_config, load_config
     from workflows.graph import code_version
 
-    load_config(config, changes or ())  # mistakes are told here, not by a job on the cluster
-    arguments = [word for change in changes or () for word in ("--set", change)]
+    settings = load_config(config, changes or ())  # mistakes are told here, not by a job on the cluster
+    arguments = [word for change in (*(changes or ()), *_absolute(settings, address)) for word in ("--set", change)]
     result = submit_job(
         find_config(config),
         address=address,
@@ -39,3 +44,15 @@ def submit(
     elif detach:
         typer.echo(result.submission_id)
     return result.exit_code
+
+
+def _absolute(settings: Config, address: str) -> list[str]:
+    """On this machine's own cluster, the run keeps the places it would have here; elsewhere they mean nothing."""
+    host = urlsplit(address if "//" in address else f"//{address}").hostname or ""
+    if host not in ("localhost", "127.0.0.1", "::1"):
+        return []
+    uri = settings.registry.uri
+    places = [f"storage={Path(settings.storage).absolute()}"]
+    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+        places.append(f"registry.uri=sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}")
+    return places

@@ -6,11 +6,12 @@ from collections import Counter
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from workflows.plan_records import SPLITS, Plan, StagePlan
 from workflows.preflight import amount
 from workflows.progress import span
-from workflows.tables import columns
+from workflows.tables import cell, columns
 
 
 def render(plan: Plan, console: Console) -> None:
@@ -29,7 +30,12 @@ def render(plan: Plan, console: Console) -> None:
     say(f"trainable parameters of {plan.prompts} prompts and their heads: {parts}")
     say()
     console.print(_tasks(plan))
+    held_out = [task.name for task in plan.tasks if not task.pretrained]
+    if held_out and len(held_out) < len(plan.tasks):
+        say(f"  pretraining does not see {', '.join(held_out)}")
     for task in plan.tasks:
+        if any(task.truncated.values()):
+            say(f"  {task.name}: rows cut because they are too long: {cell(task.truncated)}")
         for note in task.notes:
             say(f"  {task.name}: {note}")
     say()
@@ -42,22 +48,20 @@ def render(plan: Plan, console: Console) -> None:
     )
 
 
-def _tasks(plan: Plan) -> object:
-    headers = ["task", "type", "metric", "labels"]
-    headers += [f"{split} rows" for split in SPLITS] + ["tokens", "longest", "cut", "pretrain", "lengths", "candidates"]
+def _tasks(plan: Plan) -> Table:
+    headers = ["task", "type", "labels", "train/dev/test", "tokens", "longest", "candidates"]
     rows = [
         [
-            *(task.name, task.type, task.metric, task.labels),
-            *(task.rows[split] for split in SPLITS),
-            *(sum(task.tokens.values()), task.longest, sum(task.truncated.values())),
-            *("yes" if task.pretrained else "no", " ".join(map(str, task.lengths)) or "-", task.candidates),
+            *(task.name, task.type, task.labels, "/".join(str(task.rows[split]) for split in SPLITS)),
+            *(sum(task.tokens.values()), task.longest),
+            f"{task.candidates} of {' '.join(map(str, task.lengths))}" if task.candidates else "-",
         ]
         for task in plan.tasks
     ]
     return columns(headers, rows)
 
 
-def _stages(plan: Plan) -> object:
+def _stages(plan: Plan) -> Table:
     rows: list[list[Any]] = []
     for stage in plan.stages:
         time = "-" if stage.skipped else span(stage.seconds) if stage.seconds >= 0.5 else "0:00"

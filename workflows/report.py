@@ -48,4 +48,4 @@ def render_report(graph: RunGraph, summary: RunSummary) -> str:
 
 def points(difference: float) -> str:
     """A difference of two scores in points, hundredths of the metric, with its sign."""
-    return f"{100 * difference:+.1f}".replace("-", "−")
+    return f"{round(100 * difference, 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0: no minus before a zero

@@ -1,4 +1,4 @@
-"""Which charts the report shows of what training left on disk: loss, dev curves, dev score against prompt length, gains."""
+"""The charts of the report, from what training left on disk: loss, dev curves, dev score against length, gains."""
 
 from __future__ import annotations
 

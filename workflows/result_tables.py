@@ -40,7 +40,7 @@ def gain_table(summary: RunSummary) -> Table:
     rows = [
         (
             *(gain.task, "held out" if gain.held_out else "", spread(gain.shared), spread(gain.scratch)),
-            *(f"{gain.difference:+.3f}", gain.seeds),
+            *(f"{round(gain.difference, 3) + 0.0:+.3f}", gain.seeds),
         )
         for gain in gains(summary)
     ]

@@ -8,14 +8,14 @@ from workflows.progress import span
 from workflows.summary import RunSummary
 from workflows.tables import columns
 
-_HEADERS = ("task", "metric", "start", "best length", "dev", "test", "from-scratch test", "ensemble test", "version")
+_HEADERS = ("task", "start", "best length", "dev", "test", "from-scratch test", "ensemble test", "version")
 
 
 def render(summary: RunSummary, console: Console) -> None:
     """Prints what a run came to."""
     rows = [
         (
-            *(row.task, row.metric, row.start, row.length, row.dev, row.test),
+            *(row.task, row.start, row.length, row.dev, row.test),
             *(row.from_scratch_test, row.ensemble_test, row.version),
         )
         for row in summary.rows

@@ -18,12 +18,11 @@ def output() -> Console:
 
 def columns(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """A plain table; numbers to the right, and text as it is, whatever brackets it has."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")  # headers of two words take two lines, not width
     for index, header in enumerate(headers):
         figures = bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)
-        least = max((len(word) for word in header.split()), default=0)  # a narrow terminal breaks between words only
         justify: Literal["right", "left"] = "right" if figures else "left"
-        table.add_column(header, justify=justify, overflow="fold", min_width=least, no_wrap=index == 0)
+        table.add_column(header.replace(" ", "\n"), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell(value)) for value in row))
     return table

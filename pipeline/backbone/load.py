@@ -159,11 +159,14 @@ def read_weights(info: BackboneInfo, dtype: str) -> nn.Module:
     from transformers.utils import logging
 
     register_seam()
-    level = logging.get_verbosity()
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # a missing pooler is expected: heads of ours replace it
+    logging.disable_progress_bar()
     try:
         return AutoModel.from_pretrained(
             info.folder, dtype=DTYPES[dtype], attn_implementation=SEAM, trust_remote_code=False
         )
     finally:
         logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

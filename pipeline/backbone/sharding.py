@@ -23,6 +23,7 @@ SHARE_FOR_WEIGHTS = 0.6
 
 INSTALL = {
     "deepspeed": "pip install deepspeed",
+    "accelerate": "pip install accelerate",  # transformers loads shards with it
     "g++": "install a C++ compiler (apt-get install build-essential)",
     "ninja": "pip install ninja",
 }
@@ -110,7 +111,7 @@ def what_zero3_lacks(compiler: bool | None = None) -> dict[str, str]:
     """
     if compiler is not None:
         return {} if compiler else {tool: INSTALL[tool] for tool in ("g++", "ninja")}
-    lacking = [] if importlib.util.find_spec("deepspeed") else ["deepspeed"]
+    lacking = [package for package in ("deepspeed", "accelerate") if importlib.util.find_spec(package) is None]
     if not _has_gpu():
         # Without a GPU, DeepSpeed compiles a shared-memory operator whenever it starts on Linux.
         lacking += [tool for tool in ("g++", "ninja") if _which(tool) is None]

@@ -58,6 +58,10 @@ class Zero3Backbone(Backbone):
         # From here on `self.model` is DeepSpeed's engine: it gathers each layer before its use and releases it after.
         self.model, *_ = deepspeed.initialize(model=tethered, optimizer=optimizer, config=config)
 
+    @property
+    def _engine(self) -> Any:
+        return self.model
+
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """As `Backbone.forward`; all ranks must call it equally often, with any rows."""
         hidden = super().forward(*args, **kwargs)
@@ -67,19 +71,19 @@ class Zero3Backbone(Backbone):
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of `loss`, each layer gathered again on the way; afterwards every rank holds its part only."""
-        self.model.backward(loss)
-        self.model.step()  # the tether's: moves nothing, but ends DeepSpeed's step
+        self._engine.backward(loss)
+        self._engine.step()  # the tether's: moves nothing, but ends DeepSpeed's step
 
     def release(self) -> None:
         """Gives up every gathered weight."""
-        self.model.optimizer.empty_partition_cache()
+        self._engine.optimizer.empty_partition_cache()
 
     @torch.no_grad()
     def checksum(self) -> str:
         """As `Backbone.checksum`, and equal to it; holds one whole weight at a time."""
         self.release()
         whole = hashlib.sha256()
-        for name, tensor in sorted(self.model.module.model.state_dict(keep_vars=True).items()):
+        for name, tensor in sorted(self._engine.module.model.state_dict(keep_vars=True).items()):
             with _gathered(tensor):
                 whole.update(name.encode())
                 whole.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -97,7 +101,7 @@ class _Tethered(nn.Module):
     def forward(self, **kwargs: Any) -> Any:
         out = self.model(**kwargs)
         if torch.is_grad_enabled():
-            out.last_hidden_state = _Tie.apply(out.last_hidden_state, self.tether)
+            out.last_hidden_state = _Tie.apply(out.last_hidden_state, self.tether)  # type: ignore[no-untyped-call]
         return out
 
 
@@ -121,7 +125,7 @@ class _FrozenLinear(nn.Linear):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        return _FrozenProduct.apply(input, self.weight, self.bias)  # type: ignore[no-any-return, no-untyped-call]
+        return _FrozenProduct.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
 
 
 class _FrozenProduct(torch.autograd.Function):
@@ -155,8 +159,8 @@ def _gather_by_layer(model: nn.Module, layers: int) -> None:
 def load_sharded(info: BackboneInfo, dtype: str) -> Zero3Backbone:
     """This rank's part of a backbone. The process group must exist; all ranks call this together.
 
-    Rank 0 alone reads the files, one weight at a time reaches the others, and each keeps its part: no rank ever holds a
-    whole copy.
+    Rank 0 alone reads the files (mapped, so their pages are the system's to drop), one weight at a time reaches the
+    others, and each keeps its part: no rank ever holds a whole copy of its own.
 
     Args:
         info: what `describe` said. dtype: "float32" or "bfloat16".

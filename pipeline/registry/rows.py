@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 from pipeline.registry.artifact import Artifact
 from pipeline.tasks import TASK_TYPES, DataSource, Task, TaskSpec, decode_answers
 from pipeline.tasks.checks import canonical_row
-from pipeline.tasks.encode import _Encoder
+from pipeline.tasks.encode import RowEncoder
 from pipeline.tasks.labels import looks_like_bio
 from pipeline.tasks.words import split_words_tokenizer
 
@@ -41,7 +41,7 @@ class RowReader:
         if self.kind.head == "token":
             tokenizer = split_words_tokenizer(tokenizer)
         task = Task(self.spec, identity.labels, identity.metric, self.kind.head, splits={}, fingerprints={})
-        self._encode = _Encoder(task, tokenizer, self.limit)
+        self._encode = RowEncoder(task, tokenizer, self.limit)
 
     def read(self, raw: Mapping[str, Any]) -> dict[str, Any] | InputError:
         """A row under our column names, or its mistake. Other columns of the row are ignored."""

@@ -101,7 +101,7 @@ def _encoded_rows(
         folder.mkdir(parents=True, exist_ok=True)
         # The key is ours: the library's own would hash the tokenizer object, whose state changes with use.
         return table.map(
-            _Encoder(task, tokenizer, limit),
+            RowEncoder(task, tokenizer, limit),
             batched=True,
             remove_columns=table.column_names,
             features=_features(tokenizer),
@@ -113,7 +113,7 @@ def _encoded_rows(
         raise InputError(f"the cache cannot be written ({error.strerror or error})", where=str(folder)) from error
 
 
-class _Encoder:
+class RowEncoder:
     """Encodes a chunk of canonical rows; the function that `datasets.Dataset.map` calls."""
 
     def __init__(self, task: Task, tokenizer: PreTrainedTokenizerBase, limit: int | None) -> None:

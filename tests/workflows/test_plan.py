@@ -105,6 +105,8 @@ def test_it_is_plain_data_and_readable(config_file, capsys):
         "small",
         "float32",
         "sharding none",
+        "two: rows cut because they are too long: train 12, dev 6, test 4",
+        "pretraining does not see two",
         "one",
         "two",
         "prepare/… (2 tasks)",

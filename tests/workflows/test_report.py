@@ -16,7 +16,7 @@ from workflows import report
 from workflows.config import load_config
 from workflows.gains import gains, mean_difference
 from workflows.graph import RunGraph, build_graph
-from workflows.report import render_report, write_report
+from workflows.report import points, render_report, write_report
 from workflows.report_view import report_view, without_passwords
 from workflows.result_tables import gain_table, next_commands, results_table
 from workflows.stage import begin, commit
@@ -153,6 +153,10 @@ def test_held_out_tasks_come_first_and_alone_make_the_headline(graph, summary):
     rows = [replace(row, shared=row.scratch, scratch=row.shared) for row in summary.rows]
     turned = " ".join(Page(render_report(graph, replace(summary, rows=tuple(rows)))).text.split())
     assert "costs 11.3 points" in turned and "−11.3" in turned
+
+
+def test_a_difference_is_told_in_points_with_its_sign():
+    assert [points(x) for x in (0.0834, -0.012, -0.0001, 0.0)] == ["+8.3", "−1.2", "+0.0", "+0.0"]
 
 
 def test_a_single_seed_shows_no_deviation(graph, summary):
