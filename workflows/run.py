@@ -19,17 +19,20 @@ from pipeline.backbone import choose_sharding, load_tokenizer
 from pipeline.errors import InputError
 from pipeline.registry import PromptRegistry
 from pipeline.tasks import prepare_task
-from workflows.artifacts import save_shared_artifact, save_task_artifacts
-from workflows.graph import RunGraph, build_graph
+from workflows.config.settings import Config
+from workflows.doctor.preflight import check_disk
 from workflows.machine import Machine, look_at_machine
-from workflows.register import register
-from workflows.report import write_report
-from workflows.settings import Config
-from workflows.stage import Stage, Standing, begin, commit, standing
+from workflows.report.write import write_report
 from workflows.stages import payloads, workers
+from workflows.stages.artifacts import save_shared_artifact, save_task_artifacts
+from workflows.stages.graph import RunGraph, build_graph
+from workflows.stages.register import register
+from workflows.stages.stage import Stage, Standing, begin, commit, standing
 from workflows.summary import RunSummary, summarise, task_rows
 
 OnEvent = Callable[[Mapping[str, Any]], None]
+DISK_NEEDED = 256 << 20
+"""Bytes that must be free when a run begins: encoded rows, checkpoints, candidates, Ray's logs."""
 
 
 def run(
@@ -55,6 +58,7 @@ def run(
     on_event({"stage": "check", "note": "reading the config's backbone and data"})
     graph = build_graph(config)
     if not all(standing.skipped for standing in graph.standings().values()):
+        check_disk(graph.folder, DISK_NEEDED)
         PromptRegistry(config.registry.uri, config.registry.prefix).check()
     with _only_run(graph.folder):
         driver = _Driver(graph, launcher or config.launcher, address, on_event, log_file or graph.folder / "run.log")
@@ -122,7 +126,8 @@ class _Driver:
         for stage in self._waiting("pretrain"):
             settings = self.graph.config.pretrain
             assert settings is not None
-            workers_wanted = self.machine.group_workers(settings.workers, self._name)
+            rows = payloads.pretrain_rows(self.graph)  # every rank must have a row in every step
+            workers_wanted = min(rows, self.machine.group_workers(settings.workers, self._name))
             choice = choose_sharding(
                 self.graph.config.backbone.sharding,
                 backbone_bytes=self.graph.backbone_bytes,

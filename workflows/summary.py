@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
 
-from workflows.graph import RunGraph
-from workflows.stage import read_record
+from workflows.stages.graph import RunGraph
+from workflows.stages.stage import read_record
 
 
 @dataclass(frozen=True)

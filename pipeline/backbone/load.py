@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -101,10 +102,14 @@ class Backbone(nn.Module):
     def checksum(self) -> str:
         """sha256 of every weight in memory: equal before and after a run, or the backbone was written."""
         whole = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
+        for name, tensor in self.weights():
             whole.update(name.encode())
             whole.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return whole.hexdigest()
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight by name, in a fixed order, whole, one at a time."""
+        yield from sorted(self.model.state_dict().items())
 
 
 def resolve_dtype(name: str, *, where: str = "backbone.dtype") -> str:
@@ -163,10 +168,14 @@ def read_weights(info: BackboneInfo, dtype: str) -> nn.Module:
     logging.set_verbosity_error()  # a missing pooler is expected: heads of ours replace it
     logging.disable_progress_bar()
     try:
-        return AutoModel.from_pretrained(
+        model = AutoModel.from_pretrained(
             info.folder, dtype=DTYPES[dtype], attn_implementation=SEAM, trust_remote_code=False
         )
     finally:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+    if getattr(model, "pooler", None) is not None:
+        # Heads read hidden states. A checkpoint without a pooler would have got a random one, another in each process.
+        model.pooler = None
+    return model

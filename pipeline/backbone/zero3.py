@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import io
 import logging
 import os
@@ -78,16 +77,12 @@ class Zero3Backbone(Backbone):
         """Gives up every gathered weight."""
         self._engine.optimizer.empty_partition_cache()
 
-    @torch.no_grad()
-    def checksum(self) -> str:
-        """As `Backbone.checksum`, and equal to it; holds one whole weight at a time."""
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """As `Backbone.weights`; gathers one weight at a time."""
         self.release()
-        whole = hashlib.sha256()
         for name, tensor in sorted(self._engine.module.model.state_dict(keep_vars=True).items()):
-            with _gathered(tensor):
-                whole.update(name.encode())
-                whole.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return whole.hexdigest()
+            with torch.no_grad(), _gathered(tensor):
+                yield name, tensor
 
 
 class _Tethered(nn.Module):

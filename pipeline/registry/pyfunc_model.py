@@ -13,7 +13,7 @@ from typing import Any
 
 import mlflow.models
 import mlflow.pyfunc
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 
 from pipeline.registry import Predictor, load_artifact, open_backbone
 

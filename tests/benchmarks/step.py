@@ -1,7 +1,7 @@
 """How long a training step takes: ours, PEFT's prefix tuning, and the bare frozen backbone, in turn in one process.
 
-`python -m tests.benchmarks.step` prints one JSON object; `--out FILE` writes it too. Nothing is asserted. B=32 rows, T=64
-tokens, P=16 places on MiniLM, one classification task; every row full, and again with rows of 16 to 64 tokens.
+`python -m tests.benchmarks.step` prints one JSON object; `--out FILE` writes it too. Nothing is asserted. B=32 rows,
+T=64 tokens, P=16 places on MiniLM, one classification task; every row full, and again with rows of 16 to 64 tokens.
 
 A step is forward, loss, backward and optimizer. The bare backbone's is forward and activation gradients down to the
 embeddings, without prompts, head or optimizer: what no method with prompts in every layer can do without. Times are

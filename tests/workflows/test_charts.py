@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflows.charts import MOST_POINTS, Line, axis, interval_axis, interval_row, line_chart, places
+from workflows.report.drawing import MOST_POINTS, Line, axis, interval_axis, interval_row, line_chart, places
 
 values = st.lists(st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: round(x, 6)), min_size=1, max_size=30)
 

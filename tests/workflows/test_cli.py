@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from workflows import cli, cli_doctor, cli_predict, cli_run, console
-from workflows.cli import main
-from workflows.cli_predict import read_rows
-from workflows.console import LoggedError, silence_libraries
+from workflows.cli import app as cli
+from workflows.cli import console, main
+from workflows.cli import doctor as cli_doctor
+from workflows.cli import predict as cli_predict
+from workflows.cli import run as cli_run
+from workflows.cli.console import LoggedError, silence_libraries
+from workflows.cli.predict import read_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -188,11 +191,11 @@ def test_report_says_how_to_get_one(tmp_path, capsys):
 
 
 def test_doctor_reports_as_json(monkeypatch, capsys):
-    from workflows import doctor_checks
-    from workflows.doctor_checks import Finding
+    from workflows.doctor.checks import Finding
+    from workflows.doctor.examine import checks as doctor_checks
 
     monkeypatch.setattr(doctor_checks, "CHECKS", {})
-    from workflows import doctor
+    from workflows.doctor.examine import examine as doctor
 
     monkeypatch.setattr(doctor, "CHECKS", {"a": lambda _: Finding("ok", "fine"), "b": lambda _: Finding("warn", "hm")})
     assert main(["doctor", "--json"]) == 0

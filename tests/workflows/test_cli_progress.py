@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from workflows.progress import Lines, label, show_progress, span
+from workflows.cli.progress import Lines, label, show_progress, span
 
 
 class Clock:

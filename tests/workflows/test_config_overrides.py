@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from workflows.config import load_config
+from workflows.config.load import load_config
 
 TEXT = """\
 name: desk

@@ -9,11 +9,11 @@ import socket
 import pytest
 
 from pipeline.errors import InputError
-from workflows import doctor_checks
-from workflows.doctor import as_rows, as_table, compile_ahead, examine, healthy
-from workflows.doctor_checks import CHECKS, GIGABYTE, Finding, Patient
-from workflows.preflight import amount, check_disk, check_tracking
-from workflows.settings import Config
+from workflows.config.settings import Config
+from workflows.doctor.checks import CHECKS, GIGABYTE, Finding, Patient
+from workflows.doctor.examine import as_rows, as_table, compile_ahead, examine, healthy
+from workflows.doctor.examine import checks as doctor_checks
+from workflows.doctor.preflight import amount, check_disk, check_tracking
 
 
 def config(**changes) -> Config:

@@ -11,14 +11,14 @@ import pytest
 
 from pipeline.errors import InputError, InputErrors
 from tests.tiny import tiny_backbone
-from workflows import estimate
-from workflows.config import load_config
-from workflows.estimate import Pass
-from workflows.graph import build_graph
-from workflows.plan import make_plan
-from workflows.plan_text import render
-from workflows.stage import begin, commit
-from workflows.tables import cell, columns, output
+from workflows.cli.tables import cell, columns, output
+from workflows.config.load import load_config
+from workflows.plan import estimate
+from workflows.plan.estimate import Pass
+from workflows.plan.make import make_plan
+from workflows.plan.text import render
+from workflows.stages.graph import build_graph
+from workflows.stages.stage import begin, commit
 
 ROOT = Path(__file__).parents[2]
 ROWS = {"train": 12, "dev": 6, "test": 4}

@@ -12,14 +12,14 @@ import pytest
 
 from pipeline.training.world import save_json
 from tests.workflows.small import small_config
-from workflows import report
-from workflows.config import load_config
-from workflows.gains import gains, mean_difference
-from workflows.graph import RunGraph, build_graph
-from workflows.report import points, render_report, write_report
-from workflows.report_view import report_view, without_passwords
-from workflows.result_tables import gain_table, next_commands, results_table
-from workflows.stage import begin, commit
+from workflows.cli.results import gain_table, next_commands, results_table
+from workflows.config.load import load_config
+from workflows.report.gains import gains, mean_difference
+from workflows.report.view import report_view, without_passwords
+from workflows.report.write import points, render_report, write_report
+from workflows.report.write import write as report
+from workflows.stages.graph import RunGraph, build_graph
+from workflows.stages.stage import begin, commit
 from workflows.summary import RunSummary, summarise, task_rows
 
 SECONDS = 83.4

@@ -13,11 +13,11 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.registry import PromptRegistry, load_artifact
-from workflows.config import load_config
-from workflows.graph import build_graph
+from workflows.config.load import load_config
 from workflows.run import run
-from workflows.stage import Status
 from workflows.stages import workers
+from workflows.stages.graph import build_graph
+from workflows.stages.stage import Status
 
 from .small import fingerprints, small_config
 
@@ -127,7 +127,7 @@ def killed_in(config: Path, stage: str, task: str | None, done: int) -> None:
     """Runs the config in a process of its own that kills itself at an event."""
     script = f"""
 import os, signal
-from workflows.config import load_config
+from workflows.config.load import load_config
 from workflows.run import run
 def die(event):
     if (event["stage"], event.get("task"), event.get("done")) == ({stage!r}, {task!r}, {done!r}):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from workflows.stage import Stage, Status, begin, commit, read_record, standing
+from workflows.stages.stage import Stage, Status, begin, commit, read_record, standing
 
 STAGE = Stage("adapt/intent", {"steps": 10, "data": "abc"})
 

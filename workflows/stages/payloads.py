@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.tasks import Mixture, PreparedTask
-from workflows.graph import RunGraph
+from workflows.stages.graph import RunGraph
 
 
 def backbone_payload(graph: RunGraph) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def ensemble_payload(graph: RunGraph, task: str, out: Path) -> dict[str, Any]:
 
 def evaluate_payload(graph: RunGraph, task: str, out: Path) -> dict[str, Any]:
     """Scoring a task on test."""
-    from workflows.stage import read_record
+    from workflows.stages.stage import read_record
 
     ensemble = graph.stages.get(f"ensemble/{task}")
     chosen = read_record(ensemble.folder(graph.folder) / "ensemble.json") if ensemble is not None else None

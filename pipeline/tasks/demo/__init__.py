@@ -1,4 +1,4 @@
-"""The built-in demo suite of a help desk: ten related tasks from a seeded grammar."""
+"""The built-in demo suite of a help desk: eleven related tasks from a seeded grammar."""
 
 from __future__ import annotations
 

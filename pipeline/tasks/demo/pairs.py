@@ -1,7 +1,7 @@
 """Sentence-pair tasks of the demo suite: does the reply answer the request, and do two tickets report the same issue.
 
-Right and wrong pairs share equally many words: a wrong reply speaks of the same device or repeats the question, a
-right one may share no word with it.
+Shared words say little: a right reply or ticket may share none with the other sentence, and many a wrong one speaks of
+the same device, of the same matter, or repeats the question.
 """
 
 from __future__ import annotations
@@ -104,16 +104,20 @@ def answers(voice: Voice, label: str) -> Row:
     other = voice.other(list(_ASPECTS), asked)
     device = "the {device}"
     known = voice.pick(_ASPECTS[other].indirect)
-    request = voice.text(voice.pick(_REQUEST), question=voice.pick(_ASPECTS[asked].question), known=known, it=device)
+    # Most requests are plain; the others mention what they do not ask.
+    frame = voice.pick(_REQUEST) if voice.chance(0.3) else "{question}?"
+    request = voice.text(frame, question=voice.pick(_ASPECTS[asked].question), known=known, it=device)
 
     style = voice.rng.random()
     if label == "yes":
         told, gap, named = asked, other, device if voice.chance(0.6) else "it"
-    elif style < 0.7:
+    elif style < 0.4:  # another aspect of the same device
         told, gap, named = other, asked, device if voice.chance(0.6) else "it"
-    else:
+    elif style < 0.6:  # the same aspect of another device
         told, gap, named = asked, asked, "the {device2}"
-    frame = voice.pick(_ANSWER_AND_GAP if voice.chance(0.3) else _DIRECT)
+    else:  # neither
+        told, gap, named = other, asked, "the {device2}"
+    frame = voice.pick(_ANSWER_AND_GAP if voice.chance(0.2) else _DIRECT)
     answer, missing = voice.pick(_ASPECTS[told].answer), voice.pick(_ASPECTS[gap].indirect)
     # In `{gap}` the device of the request is meant even where the answer names another one.
     reply = voice.text(frame, answer=answer.replace("{it}", named), gap=missing.replace("{it}", device))
@@ -133,13 +137,15 @@ def same_issue(voice: Voice, label: str) -> Row:
             "fault": voice.pick(FAULTS[fault], avoid=[words]),
             "aside": aside,
         }
-    elif voice.chance(0.6):
+    elif voice.chance(0.4):  # another fault of the same device
         second = {"mine": "{device}", "theirs": "{device2}", "fault": voice.pick(FAULTS[aside]), "aside": fault}
-    else:
+    elif voice.chance(0.4):  # the same fault of another device
         second = {"mine": "{device2}", "theirs": "{device}", "fault": voice.pick(FAULTS[fault]), "aside": aside}
+    else:  # neither
+        second = {"mine": "{device2}", "theirs": "{device3}", "fault": voice.pick(FAULTS[aside]), "aside": fault}
     second["aside"] = voice.pick(FAULTS[second["aside"]])
     return {"text_a": first, "text_b": _ticket(voice, **second), "label": label}
 
 
 def _ticket(voice: Voice, **given: str) -> str:
-    return voice.text(voice.pick(_TICKET_ASIDE if voice.chance(0.4) else _TICKET), **given)
+    return voice.text(voice.pick(_TICKET_ASIDE if voice.chance(0.25) else _TICKET), **given)

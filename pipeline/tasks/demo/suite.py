@@ -1,6 +1,6 @@
-"""The demo suite: ten tasks of one help desk, generated with a seed, nothing downloaded.
+"""The demo suite: eleven tasks of one help desk, generated with a seed, nothing downloaded.
 
-Eight are sources for pretraining. Two are few-shot targets with other labels, built from the same turns of phrase:
+Eight are sources for pretraining. Three are few-shot targets with other labels, built from the same turns of phrase:
 what a shared prompt learned on the sources is what they need.
 """
 
@@ -13,7 +13,7 @@ from zlib import crc32
 
 from pipeline.errors import InputError, nearest
 from pipeline.tasks.demo import classification, pairs, tagging
-from pipeline.tasks.demo.escalation import escalation
+from pipeline.tasks.demo.cases import callback, escalation
 from pipeline.tasks.demo.grammar import Row, Voice
 from pipeline.tasks.demo.words import AREAS, DEADLINES, INTENTS, WORDS
 
@@ -63,6 +63,7 @@ _RECIPES: dict[str, _Recipe] = {
     "slots": _Recipe(_KINDS, tagging.slots),
     "orders": _Recipe(_KINDS, tagging.orders),
     "escalation": _Recipe(("self_service", "agent", "specialist", "manager"), escalation),
+    "callback": _Recipe(("call", "mail", "none"), callback),
     "contacts": _Recipe(_KINDS, tagging.contacts),
 }
 
@@ -84,6 +85,7 @@ DEMO_TASKS: dict[str, DemoTask] = {
         _task("slots", "token", "Product, place, date and amount that hold for a delivery.", 600),
         _task("orders", "token", "Quantity, item, colour and order number that hold for an order.", 600),
         _task("escalation", "classification", "Who must take the case?", 32, few_shot=True),
+        _task("callback", "classification", "How is the case answered?", 128, few_shot=True),
         _task("contacts", "token", "Person, telephone, hour and site that hold for a call.", 128, few_shot=True),
     )
 }

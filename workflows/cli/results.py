@@ -1,0 +1,103 @@
+"""The end of a run on the terminal: what each task came to, what pretraining bought, what to type next."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workflows.cli.progress import span
+from workflows.cli.tables import columns
+from workflows.report.gains import gains
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from workflows.summary import RunSummary, Spread
+
+_RESULTS = ("task", "start", "best length", "dev", "test", "from-scratch test", "ensemble test", "registry version")
+_GAINS = ("task", "", "from the shared prompt", "from scratch", "difference", "seeds")
+_EXAMPLES = {
+    "pair": {"text_a": "where is my parcel", "text_b": "it left our store this morning"},
+    "other": {"text": "my phone has not arrived, where is it"},
+}
+
+
+def print_results(summary: RunSummary, config_argument: str, console: Console) -> None:
+    """All that the end of a run tells: the tables, what failed, the report, the next commands."""
+    if summary.rows:
+        console.print(results_table(summary))
+        if gains(summary):
+            console.print("\nwhat pretraining bought: test scores, mean ± deviation over seeds", markup=False)
+            console.print(gain_table(summary))
+    for task, reason in summary.failed.items():
+        console.print(f"failed: {task}: {reason}", markup=False, soft_wrap=True)
+    console.print(f"\ndone in {span(summary.seconds)}; report: {summary.report}", markup=False, soft_wrap=True)
+    for command in next_commands(summary, config_argument):
+        console.print(f"next: {command}", markup=False, soft_wrap=True)
+
+
+def results_table(summary: RunSummary) -> Table:
+    """A line per task that was scored: what was chosen on dev, and its test scores."""
+    rows = [
+        (
+            *(row.task, row.start, row.length, figure(row.dev), figure(row.test)),
+            *(figure(row.from_scratch_test), figure(row.ensemble_test), row.version),
+        )
+        for row in summary.rows
+    ]
+    return _figures_right(columns(_RESULTS, rows))
+
+
+def gain_table(summary: RunSummary) -> Table:
+    """What pretraining bought on test: mean ± deviation over seeds of both starts, held-out tasks first."""
+    rows = [
+        (
+            *(gain.task, "held out" if gain.held_out else "", spread(gain.shared), spread(gain.scratch)),
+            *(f"{round(gain.difference, 3) + 0.0:+.3f}", gain.seeds),
+        )
+        for gain in gains(summary)
+    ]
+    return _figures_right(columns(_GAINS, rows))
+
+
+def figure(score: float | None) -> str:
+    """A score: test splits of some hundred rows do not bear a fourth digit."""
+    return "-" if score is None else f"{score:.3f}"
+
+
+def spread(value: Spread) -> str:
+    """Mean ± deviation over seeds; a single seed has no deviation."""
+    return figure(value.mean) if value.seeds < 2 else f"{value.mean:.3f} ± {value.deviation:.3f}"
+
+
+def next_commands(summary: RunSummary, config_argument: str) -> list[str]:
+    """What to type after a run, ready for a shell: mend what failed, look at a prompt, use it.
+
+    Args:
+        config_argument: CONFIG as the user typed it.
+    """
+    from workflows.stages.stage import read_record
+
+    config = shlex.quote(config_argument)
+    commands = [f"deepprompt run {config}"] if summary.failed else []
+    registered = next((row.task for row in summary.rows if row.version is not None), None)
+    if registered is None:
+        return commands or [f"deepprompt status {config}"]
+    task = shlex.quote(registered)
+    prepared = read_record(Path(summary.folder) / "prepare" / registered / "task.json") or {}
+    example = _EXAMPLES["pair" if prepared.get("type") == "pair" else "other"]
+    return [
+        *commands,
+        f"deepprompt registry show {task} --config {config}",
+        f"echo {shlex.quote(json.dumps(example))} | deepprompt predict {task} --config {config}",
+    ]
+
+
+def _figures_right(table: Table) -> Table:
+    """Right for every column but the first two: scores are told as text here, with three digits."""
+    for column in table.columns[2:]:
+        column.justify = "right"
+    return table

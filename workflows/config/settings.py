@@ -1,0 +1,281 @@
+"""What a run is configured by: frozen, strict models, one per section of the YAML file.
+
+Every value of a field that can be judged alone is judged here; what concerns several fields is in `config_checks`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_serializer, model_validator
+
+from workflows.config.fields import (
+    Count,
+    Counts,
+    Fraction,
+    Rate,
+    Rates,
+    Settings,
+    TaskNames,
+    Text,
+    Workers,
+    auto_or_count,
+    refuse,
+)
+
+if TYPE_CHECKING:
+    from pipeline.tasks import TaskSpec
+
+DEFAULT_BATCH_TOKENS = 1024
+
+
+def _only_deep(value: Any) -> Any:
+    if value == "deep":
+        return value
+    raise refuse("deep", "it is the one method of this version")
+
+
+class BackboneSettings(Settings):
+    """The frozen model."""
+
+    model: Text = "minilm"
+    """A built-in name, a folder in transformers format, or a hub id."""
+    revision: Text | None = None
+    """Commit, tag or branch of a hub id."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the frozen weights are held in; prompts and heads are always float32."""
+    sharding: Literal["auto", "none", "zero3"] = "auto"
+    """Each worker holds the whole backbone (none) or a share of it (zero3, DeepSpeed)."""
+    pooling: Literal["auto", "mean", "first", "last"] = "auto"
+    """What a sentence's vector is; auto: mean for encoders, last for decoders."""
+
+
+class DataSettings(Settings):
+    """Where a task's rows are: exactly one of path, hub and demo."""
+
+    path: Text | None = None
+    """A folder with train, dev and test as .jsonl, .csv or .parquet; relative to the config file."""
+    hub: Text | None = None
+    """A dataset name for the `datasets` library."""
+    demo: Text | None = None
+    """A task of the built-in demo suite."""
+    revision: Text | None = None
+    """Commit, tag or branch of the hub dataset."""
+    subset: Text | None = None
+    """Configuration of the hub dataset."""
+    rows: Count | None = None
+    """At most this many training rows (few-shot)."""
+    seed: Annotated[int, Field(ge=0)] | None = None
+    """Chooses the few-shot rows and generates the demo rows; the run's seed when not given."""
+
+
+class CandidateSettings(Settings):
+    """How one task is adapted: the candidates, and the training of each."""
+
+    lengths: Counts = (8, 16, 32)
+    """Prompt lengths to search over, in places."""
+    learning_rates: Rates = (1e-2,)
+    """Learning rates to search over."""
+    seeds: Count = 1
+    """Candidates per length and learning rate."""
+    steps: Count = 200
+    """Training steps, at most."""
+    batch_rows: Count = 16
+    """Rows per step and candidate."""
+    warmup: Fraction = 0.1
+    """Share of the steps in which the learning rate rises from zero."""
+    evaluate_every: Count = 20
+    """Steps between two looks at dev."""
+    patience: Count = 4
+    """A candidate stops after this many looks at dev without a better one."""
+    from_scratch: bool = True
+    """Also train the same candidates from a fresh prompt, to show what the shared prompt is worth."""
+
+
+class AdaptSettings(CandidateSettings):
+    """Adapting the shared prompt to each task."""
+
+    tasks: TaskNames = "all"
+    """The tasks to adapt to."""
+    workers: Workers = "auto"
+    """Tasks adapted at the same time."""
+
+
+class TaskSettings(Settings):
+    """One task."""
+
+    name: Text
+    """Names the task everywhere, also in the registry."""
+    type: Text
+    """classification, pair or token."""
+    data: DataSettings
+    """Where the rows are."""
+    columns: dict[Text, Text] = Field(default_factory=dict)
+    """Our column name: the name it has in the data."""
+    metric: Text = "auto"
+    """A metric of the type."""
+    unseen_labels: Literal["refuse", "count"] = "refuse"
+    """A label in dev or test that train lacks is refused, or counted as a miss."""
+    too_long: Literal["truncate", "refuse"] = "truncate"
+    """Rows longer than the backbone allows are cut, or refused."""
+    max_tokens: Count | None = None
+    """A limit of the task's own on a row's tokens, special tokens included."""
+    adapt: CandidateSettings | None = None
+    """What this task does otherwise than `adapt` says; only the keys that are given count."""
+
+    @field_serializer("adapt")
+    def _given_only(self, adapt: CandidateSettings | None) -> dict[str, Any] | None:
+        return None if adapt is None else adapt.model_dump(mode="json", exclude_unset=True)
+
+    def spec(self, seed: int) -> TaskSpec:
+        """The task as the library takes it; `seed` is the run's."""
+        from pipeline.tasks import DataSource, TaskSpec
+
+        data = self.data.model_dump()
+        data["seed"] = seed if self.data.seed is None else self.data.seed
+        return TaskSpec(
+            name=self.name,
+            type=self.type,
+            data=DataSource(**data),
+            columns=dict(self.columns),
+            metric=self.metric,
+            unseen_labels=self.unseen_labels,
+            too_long=self.too_long,
+            max_tokens=self.max_tokens,
+        )
+
+
+class PromptSettings(Settings):
+    """The shared prompt."""
+
+    method: Annotated[Literal["deep"], BeforeValidator(_only_deep)] = "deep"
+    """deep: keys and values in each prompted layer."""
+    length: Count = 32
+    """Places of the shared prompt."""
+    first_layer: Annotated[Literal["auto"] | int, auto_or_count(0)] = "auto"
+    """The lowest prompted layer; auto: 0."""
+    init: Literal["vocabulary", "normal"] = "vocabulary"
+    """A fresh prompt starts from the backbone's own activations for sampled tokens, or from small noise."""
+
+
+class MixingSettings(Settings):
+    """How the tasks share a pretraining batch."""
+
+    exponent: Annotated[float, Field(ge=0)] = 0.5
+    """A task is drawn in proportion to its rows to this power: 1 by size, 0 all alike."""
+    cap: Count | None = 4096
+    """A task counts for at most this many rows."""
+
+
+class PretrainSettings(Settings):
+    """Training the shared prompt on a mixture of tasks."""
+
+    tasks: TaskNames = "all"
+    """The tasks to train on."""
+    steps: Count = 300
+    """Training steps."""
+    batch_rows: Count | None = None
+    """Rows per step over all workers; instead of batch_tokens."""
+    batch_tokens: Count | None = None
+    """Tokens per step over all workers, about; 1024 when batch_rows is not given either."""
+    learning_rate: Rate = 1e-2
+    """Highest learning rate."""
+    warmup: Fraction = 0.1
+    """Share of the steps in which the learning rate rises from zero."""
+    mixing: MixingSettings = Field(default_factory=MixingSettings)
+    """How the tasks share a batch."""
+    checkpoint_every: Count = 50
+    """Steps between two checkpoints."""
+    workers: Workers = "auto"
+    """Processes that share each step."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _batch(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("batch_rows") is None and given.get("batch_tokens") is None:
+            return {**given, "batch_tokens": DEFAULT_BATCH_TOKENS}
+        return given
+
+
+class EnsembleSettings(Settings):
+    """Answering with several prompts in one forward pass."""
+
+    size: Count = 3
+    """Members, at most."""
+
+
+class RegistrySettings(Settings):
+    """Where prompts are kept."""
+
+    uri: Text = "sqlite:///mlflow.db"
+    """MLflow tracking URI; a relative sqlite path is relative to the current directory."""
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")] = "deepprompt"
+    """Registered models are named PREFIX.TASK."""
+
+
+class Config(Settings):
+    """A whole run. `workflows.config.load.load_config` reads one from a file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+    """Names the run and its folder."""
+    storage: Text = "runs"
+    """Where run folders are; relative to the current directory."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Every random choice follows from it."""
+    launcher: Literal["inline", "ray"] = "ray"
+    """One process, or Ray."""
+    backbone: BackboneSettings = Field(default_factory=BackboneSettings)
+    """The frozen model."""
+    tasks: Annotated[tuple[TaskSettings, ...], Field(strict=False, min_length=1)]
+    """The tasks."""
+    prompt: PromptSettings = Field(default_factory=PromptSettings)
+    """The shared prompt."""
+    pretrain: PretrainSettings | None = Field(default_factory=PretrainSettings)
+    """Training the shared prompt; null skips it."""
+    adapt: AdaptSettings = Field(default_factory=AdaptSettings)
+    """Adapting it to each task."""
+    ensemble: EnsembleSettings | None = Field(default_factory=EnsembleSettings)
+    """Answering with several prompts; null skips it."""
+    registry: RegistrySettings = Field(default_factory=RegistrySettings)
+    """Where prompts are kept."""
+
+    @property
+    def run_folder(self) -> Path:
+        """Where this run's stages are."""
+        return Path(self.storage).absolute() / self.name
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where the runs of one storage share what can be made again."""
+        return Path(self.storage).absolute() / ".cache"
+
+    def task(self, name: str) -> TaskSettings:
+        """The task of that name; KeyError if there is none."""
+        for task in self.tasks:
+            if task.name == name:
+                return task
+        raise KeyError(name)
+
+    def task_specs(self) -> list[TaskSpec]:
+        """The tasks as the library takes them, in the order of the file."""
+        return [task.spec(self.seed) for task in self.tasks]
+
+    def adapt_for(self, name: str) -> AdaptSettings:
+        """`adapt` with what the task itself says put over it."""
+        own = self.task(name).adapt
+        given = {} if own is None else {key: getattr(own, key) for key in own.model_fields_set}
+        return self.adapt.model_copy(update=given)
+
+    @property
+    def pretrain_tasks(self) -> tuple[str, ...]:
+        """The tasks that pretraining draws from; none when it is skipped."""
+        return () if self.pretrain is None else self._chosen(self.pretrain.tasks)
+
+    @property
+    def adapt_tasks(self) -> tuple[str, ...]:
+        """The tasks that get prompts of their own."""
+        return self._chosen(self.adapt.tasks)
+
+    def _chosen(self, names: str | tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(task.name for task in self.tasks if names == "all" or task.name in names)

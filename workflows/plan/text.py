@@ -1,0 +1,86 @@
+"""A plan for people: what will happen, why, and what it costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from workflows.cli.progress import span
+from workflows.cli.tables import cell, columns
+from workflows.doctor.preflight import amount
+from workflows.plan.records import SPLITS, Plan, StagePlan
+
+
+def render(plan: Plan, console: Console) -> None:
+    """Prints a plan."""
+
+    def say(line: str = "") -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    say(f"run {plan.name} in {plan.folder}, launcher {plan.launcher}, registry {plan.registry}")
+    say(
+        f"backbone {plan.backbone} ({plan.family}, {plan.layers} layers, context {plan.context or 'unbounded'}): "
+        f"{plan.frozen:,} frozen parameters, {amount(plan.frozen_bytes)} in {plan.dtype}"
+    )
+    say(f"sharding {plan.sharding}: {plan.sharding_reason}")
+    parts = ", ".join(f"{what} {count:,} ({amount(4 * count)})" for what, count in plan.trainable.items() if count)
+    say(f"trainable parameters of {plan.prompts} prompts and their heads: {parts}")
+    say()
+    console.print(_tasks(plan))
+    held_out = [task.name for task in plan.tasks if not task.pretrained]
+    if held_out and len(held_out) < len(plan.tasks):
+        say(f"  pretraining does not see {', '.join(held_out)}")
+    for task in plan.tasks:
+        if any(task.truncated.values()):
+            say(f"  {task.name}: rows cut because they are too long: {cell(task.truncated)}")
+        for note in task.notes:
+            say(f"  {task.name}: {note}")
+    say()
+    console.print(_stages(plan))
+    say()
+    memory = ", ".join(f"{amount(size)} per {room} worker" for room, size in plan.memory.items())
+    say(f"estimate: at most {span(plan.seconds)} of computing at {plan.speed / 1e9:.0f} GFLOP/s; memory {memory};")
+    say(
+        f"          disk {amount(plan.disk)} of {amount(plan.free_disk)} free. Starting workers and MLflow come on top."
+    )
+
+
+def _tasks(plan: Plan) -> Table:
+    headers = ["task", "type", "labels", "train/dev/test", "tokens", "longest", "candidates"]
+    rows = [
+        [
+            *(task.name, task.type, task.labels, "/".join(str(task.rows[split]) for split in SPLITS)),
+            *(sum(task.tokens.values()), task.longest),
+            f"{task.candidates} of {' '.join(map(str, task.lengths))}" if task.candidates else "-",
+        ]
+        for task in plan.tasks
+    ]
+    return columns(headers, rows)
+
+
+def _stages(plan: Plan) -> Table:
+    rows: list[list[Any]] = []
+    for stage in plan.stages:
+        time = "-" if stage.skipped else span(stage.seconds) if stage.seconds >= 0.5 else "0:00"
+        rows.append([stage.name, "skip" if stage.skipped else "run", stage.reason, stage.workers, time])
+    return columns(["stage", "", "why", "workers", "at most"], _folded(plan.stages, rows))
+
+
+def _folded(stages: tuple[StagePlan, ...], rows: list[list[Any]]) -> list[list[Any]]:
+    """Many tasks that stand alike take one line per room."""
+    counts = Counter((stage.name.split("/")[0], stage.status, stage.reason) for stage in stages)
+    folded: list[list[Any]] = []
+    told = set()
+    for stage, row in zip(stages, rows, strict=True):
+        key = (stage.name.split("/")[0], stage.status, stage.reason)
+        if counts[key] == 1:
+            folded.append(row)
+        elif key not in told:
+            told.add(key)
+            alike = [other for other in stages if (other.name.split("/")[0], other.status, other.reason) == key]
+            seconds = sum(other.seconds for other in alike)
+            folded.append([f"{key[0]}/… ({counts[key]} tasks)", *row[1:4], "-" if stage.skipped else span(seconds)])
+    return folded

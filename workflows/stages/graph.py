@@ -1,0 +1,227 @@
+"""The stages of a run, what each is a function of, and where each stands.
+
+The plan prints this graph, the run executes it, and the status reads it; all three build it with the same function.
+
+    prepare/<task> ─► pretrain ─► adapt/<task> ─► ensemble/<task> ─► evaluate/<task> ─► register
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import pipeline
+from pipeline.backbone import BackboneInfo, describe, resolve_dtype
+from pipeline.errors import InputError, InputErrors, raise_all
+from pipeline.tasks import Task, load_task
+from pipeline.training.cohort import Candidate
+from workflows.config.settings import Config
+from workflows.stages.stage import Stage, Standing, standing
+
+
+@dataclass(frozen=True)
+class RunGraph:
+    """A checked run: its backbone, its tasks, its stages.
+
+    Args:
+        config: as loaded. info: the backbone. tasks: every task of the config, loaded and checked.
+    """
+
+    config: Config
+    info: BackboneInfo
+    tasks: Mapping[str, Task]
+
+    @property
+    def folder(self) -> Path:
+        return self.config.run_folder
+
+    @cached_property
+    def dtype(self) -> str:
+        return resolve_dtype(self.config.backbone.dtype)
+
+    @property
+    def backbone_bytes(self) -> int:
+        """The weights' size in memory, in the run's dtype."""
+        return self.info.parameters * (2 if self.dtype == "bfloat16" else 4)
+
+    @property
+    def pooling(self) -> str:
+        """What a sentence's vector is: a decoder has seen the whole sentence only at its last token."""
+        chosen = self.config.backbone.pooling
+        return chosen if chosen != "auto" else "last" if self.info.causal else "mean"
+
+    @property
+    def first_layer(self) -> int:
+        chosen = self.config.prompt.first_layer
+        return 0 if chosen == "auto" else int(chosen)
+
+    def candidates(self, task: str) -> list[Candidate]:
+        """The candidates of a task: lengths × learning rates × seeds, from the shared prompt and from scratch."""
+        settings = self.config.adapt_for(task)
+        starts = ["shared"] if self.config.pretrain is not None else []
+        if settings.from_scratch or not starts:
+            starts.append("scratch")
+        return [
+            Candidate(start, length, rate, self.config.seed + seed)
+            for start in starts
+            for length in settings.lengths
+            for rate in settings.learning_rates
+            for seed in range(settings.seeds)
+        ]
+
+    @cached_property
+    def stages(self) -> dict[str, Stage]:
+        """All stages by name, in the order they run."""
+        stages = self._task_stages
+        return {**stages, "register": self.register_stage(self.config.adapt_tasks)}
+
+    def register_stage(self, evaluated: Iterable[str]) -> Stage:
+        """Registration of the tasks that got as far as a test score."""
+        scored = {name: self._task_stages[f"evaluate/{name}"].fingerprint for name in evaluated}
+        return Stage("register", {"run": self.config.name, "registry": self.config.registry.model_dump(), **scored})
+
+    @cached_property
+    def _task_stages(self) -> dict[str, Stage]:
+        prepare = {name: self._prepare(task) for name, task in self.tasks.items() if name in self._used}
+        stages = {stage.name: stage for stage in prepare.values()}
+        if self.config.pretrain is not None:
+            stages["pretrain"] = self._pretrain(prepare)
+        rooms: dict[str, list[Stage]] = {"adapt": [], "ensemble": [], "evaluate": []}
+        for name in self.config.adapt_tasks:
+            adapt = self._adapt(name, prepare[name], stages.get("pretrain"))
+            rooms["adapt"].append(adapt)
+            last = adapt
+            if self.config.ensemble is not None:
+                last = Stage(f"ensemble/{name}", {"adapt": adapt.fingerprint, "size": self.config.ensemble.size})
+                rooms["ensemble"].append(last)
+            rooms["evaluate"].append(Stage(f"evaluate/{name}", {last.room: last.fingerprint}))
+        return stages | {stage.name: stage for room in rooms.values() for stage in room}
+
+    def standings(self) -> dict[str, Standing]:
+        """Where every stage stands on disk."""
+        return {name: standing(self.folder, stage) for name, stage in self.stages.items()}
+
+    @property
+    def _used(self) -> set[str]:
+        return {*self.config.pretrain_tasks, *self.config.adapt_tasks}
+
+    @property
+    def _model(self) -> dict[str, Any]:
+        return {
+            "backbone": self.info.fingerprint,
+            "dtype": self.dtype,
+            "pooling": self.pooling,
+            "first layer": self.first_layer,
+            "seed": self.config.seed,
+            "code": code_version(),
+        }
+
+    def _prepare(self, task: Task) -> Stage:
+        spec = task.spec
+        return Stage(
+            f"prepare/{spec.name}",
+            {
+                "data": dict(task.fingerprints),
+                "type": spec.type,
+                "metric": task.metric,
+                "max_tokens": spec.max_tokens,
+                "too_long": spec.too_long,
+                "tokenizer": self.info.tokenizer,
+                "context": self.info.context,
+                "code": code_version(),
+            },
+        )
+
+    def _pretrain(self, prepare: Mapping[str, Stage]) -> Stage:
+        assert self.config.pretrain is not None
+        how = self.config.pretrain.model_dump(mode="json", exclude={"workers", "checkpoint_every", "tasks"})
+        tasks = {f"task {name}": prepare[name].fingerprint for name in self.config.pretrain_tasks}
+        prompt = self.config.prompt.model_dump(mode="json", exclude={"first_layer"})
+        return Stage("pretrain", {**self._model, "pretrain": how, "prompt": prompt, **tasks})
+
+    def _adapt(self, name: str, prepare: Stage, pretrain: Stage | None) -> Stage:
+        how = self.config.adapt_for(name).model_dump(mode="json", exclude={"workers", "tasks"})
+        inputs: dict[str, Any] = {
+            **self._model,
+            "adapt": how,
+            "task": prepare.fingerprint,
+            "init": self.config.prompt.init,
+        }
+        if pretrain is not None:
+            inputs["pretrain"] = pretrain.fingerprint
+        return Stage(f"adapt/{name}", inputs)
+
+
+def build_graph(config: Config) -> RunGraph:
+    """Checks the backbone and every row of every task, and lays out the stages.
+
+    Raises:
+        InputError: everything that is wrong with the config's backbone and data, all at once.
+    """
+    problems: list[InputError] = []
+    info: BackboneInfo | None = None
+    try:
+        info = describe(config.backbone.model, config.backbone.revision)
+    except InputError as problem:
+        problems.append(problem)
+    tasks: dict[str, Task] = {}
+    for spec in config.task_specs():
+        try:
+            tasks[spec.name] = load_task(spec, config.cache_folder)
+        except InputErrors as several:
+            problems += several.problems
+        except InputError as problem:
+            problems.append(problem)
+    if info is not None:
+        problems += _check_sizes(config, info)
+    raise_all(problems)
+    assert info is not None
+    return RunGraph(config, info, tasks)
+
+
+def _check_sizes(config: Config, info: BackboneInfo) -> list[InputError]:
+    """What only the backbone can tell: prompts longer than its context, layers it does not have."""
+    problems = []
+    lengths = {"prompt.length": [config.prompt.length]}
+    for name in config.adapt_tasks:
+        own = config.task(name).adapt
+        its_own = own is not None and "lengths" in own.model_fields_set
+        where = f"tasks.{name}.adapt.lengths" if its_own else "adapt.lengths"
+        lengths[where] = list(config.adapt_for(name).lengths)
+    for where, values in lengths.items():
+        for value in values:
+            if info.context is not None and value > info.context:
+                problems.append(
+                    InputError(
+                        "the prompt is longer than the backbone's context",
+                        where=where,
+                        found=value,
+                        expected=f"at most {info.context}",
+                    )
+                )
+    first = config.prompt.first_layer
+    if first != "auto" and int(first) >= info.layers:
+        problems.append(
+            InputError(
+                "the backbone has no such layer",
+                where="prompt.first_layer",
+                found=first,
+                expected=f"0 to {info.layers - 1}",
+            )
+        )
+    return problems
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """sha256 of the library's sources: results made by other code are not taken for this code's."""
+    root = Path(pipeline.__file__).parent
+    whole = hashlib.sha256(pipeline.__version__.encode())
+    for path in sorted(root.rglob("*.py")):
+        whole.update(path.relative_to(root).as_posix().encode())
+        whole.update(path.read_bytes())
+    return whole.hexdigest()
