@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -172,8 +173,6 @@ def _features(tokenizer: PreTrainedTokenizerBase) -> datasets.Features:
 
 def _key(task: Task, split: str, tokenizer: PreTrainedTokenizerBase, limit: int | None) -> str:
     """Names an encoded split by everything that it follows from."""
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    backend.update(truncation=None, padding=None)  # the state of the last call, not of the tokenizer
     parts = [
         _VERSION,
         task.fingerprints[split],
@@ -182,6 +181,14 @@ def _key(task: Task, split: str, tokenizer: PreTrainedTokenizerBase, limit: int 
         limit,
         tokenizer.truncation_side,
         tokenizer.model_input_names,
-        backend,
+        _identity(tokenizer),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@lru_cache(maxsize=8)  # writing a vocabulary out takes longer than encoding a small split
+def _identity(tokenizer: PreTrainedTokenizerBase) -> str:
+    """sha256 of all that a tokenizer does."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    backend.update(truncation=None, padding=None)  # the state of the last call, not of the tokenizer
+    return hashlib.sha256(json.dumps(backend, sort_keys=True).encode()).hexdigest()

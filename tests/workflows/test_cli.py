@@ -14,10 +14,11 @@ import pytest
 
 from pipeline.errors import InputError
 from workflows.cli import app as cli
-from workflows.cli import console, main
+from workflows.cli import console
 from workflows.cli import doctor as cli_doctor
 from workflows.cli import predict as cli_predict
 from workflows.cli import run as cli_run
+from workflows.cli.app import main
 from workflows.cli.console import LoggedError, silence_libraries
 from workflows.cli.predict import read_rows
 
@@ -139,7 +140,7 @@ def test_a_signal_exits_with_130(command, capsys, number):
 
 def test_the_console_script_ends_quietly_when_nobody_reads(tmp_path):
     """`deepprompt … | head` must not end in a complaint."""
-    code = "import sys; from workflows.cli import main; sys.exit(main(['--help']))"
+    code = "import sys; from workflows.cli.app import main; sys.exit(main(['--help']))"
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -151,7 +152,7 @@ def test_the_console_script_ends_quietly_when_nobody_reads(tmp_path):
 
 def test_starting_the_command_line_imports_nothing_heavy():
     heavy = ("torch", "ray", "deepspeed", "mlflow", "transformers", "datasets")
-    code = f"import sys, workflows.cli; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, workflows.cli.app; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -191,11 +192,11 @@ def test_report_says_how_to_get_one(tmp_path, capsys):
 
 
 def test_doctor_reports_as_json(monkeypatch, capsys):
+    from workflows.doctor import checks as doctor_checks
     from workflows.doctor.checks import Finding
-    from workflows.doctor.examine import checks as doctor_checks
 
     monkeypatch.setattr(doctor_checks, "CHECKS", {})
-    from workflows.doctor.examine import examine as doctor
+    from workflows.doctor import examine as doctor
 
     monkeypatch.setattr(doctor, "CHECKS", {"a": lambda _: Finding("ok", "fine"), "b": lambda _: Finding("warn", "hm")})
     assert main(["doctor", "--json"]) == 0

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError, InputErrors
+from workflows.config import load as config_module
 from workflows.config.load import Config, load_config
-from workflows.config.load import load as config_module
 
 GOOD = """\
 name: desk

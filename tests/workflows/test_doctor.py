@@ -10,9 +10,9 @@ import pytest
 
 from pipeline.errors import InputError
 from workflows.config.settings import Config
+from workflows.doctor import checks as doctor_checks
 from workflows.doctor.checks import CHECKS, GIGABYTE, Finding, Patient
 from workflows.doctor.examine import as_rows, as_table, compile_ahead, examine, healthy
-from workflows.doctor.examine import checks as doctor_checks
 from workflows.doctor.preflight import amount, check_disk, check_tracking
 
 

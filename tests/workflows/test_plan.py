@@ -142,7 +142,7 @@ def test_too_little_room_on_the_disk(config_file, monkeypatch):
 
 def test_planning_imports_no_ray_no_deepspeed_no_mlflow_and_leaves_no_stage(config_file, tmp_path):
     code = (
-        "import sys; from workflows.cli import main; code = main(['plan', sys.argv[1], '--json'])\n"
+        "import sys; from workflows.cli.app import main; code = main(['plan', sys.argv[1], '--json'])\n"
         "assert code == 0, code\n"
         "heavy = {'ray', 'deepspeed', 'mlflow'} & set(sys.modules)\n"
         "assert not heavy, heavy"

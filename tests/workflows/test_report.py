@@ -14,10 +14,10 @@ from pipeline.training.world import save_json
 from tests.workflows.small import small_config
 from workflows.cli.results import gain_table, next_commands, results_table
 from workflows.config.load import load_config
+from workflows.report import write as report
 from workflows.report.gains import gains, mean_difference
 from workflows.report.view import report_view, without_passwords
 from workflows.report.write import points, render_report, write_report
-from workflows.report.write import write as report
 from workflows.stages.graph import RunGraph, build_graph
 from workflows.stages.stage import begin, commit
 from workflows.summary import RunSummary, summarise, task_rows

@@ -13,13 +13,12 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.registry import PromptRegistry, load_artifact
+from tests.workflows.small import fingerprints, small_config
 from workflows.config.load import load_config
 from workflows.run import run
 from workflows.stages import workers
 from workflows.stages.graph import build_graph
 from workflows.stages.stage import Status
-
-from .small import fingerprints, small_config
 
 ROOT = Path(__file__).parents[2]
 

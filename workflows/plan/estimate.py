@@ -12,11 +12,14 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from pipeline.backbone import BackboneInfo
 
-OVERHEAD = 1.3
-"""What a step takes besides the backbone's layers (measured on MiniLM: 1.05 in float32, 1.6 in bfloat16)."""
+OVERHEAD = {"float32": 1.1, "bfloat16": 1.6}
+"""What a step takes besides the backbone's layers, measured on MiniLM."""
+GATHER_SPEED = {"cpu": 130e6, "cuda": 50e9}
+"""Bytes per second at which a rank receives sharded weights: gloo on one machine as measured, NVLink as assumed."""
 PROCESS_BYTES = 600_000_000
 """What a worker takes before it loads a backbone: Python, torch, transformers."""
 _SAVED_PER_LAYER = 12
@@ -90,12 +93,19 @@ def measure_speed(dtype: str, width: int, seconds: float = 0.3) -> float:
             torch.cuda.synchronize()
 
     end = time.perf_counter() + seconds
-    fastest = math.inf  # the slower ones shared the machine with something else, or set up the kernels
-    while time.perf_counter() < end or fastest == math.inf:
+    step()  # sets the kernels up
+    taken: list[float] = []
+    while time.perf_counter() < end or not taken:
         began = time.perf_counter()
         step()
-        fastest = min(fastest, time.perf_counter() - began)
-    return 2.0 * rows * length * (2 * 12 * width**2 + 4 * width * length) / fastest / OVERHEAD
+        taken.append(time.perf_counter() - began)
+    work = 2.0 * rows * length * (2 * 12 * width**2 + 4 * width * length)
+    return work / median(taken) / OVERHEAD[dtype]
+
+
+def gathering(weight_bytes: int, workers: int, device: str) -> float:
+    """Seconds per step that a rank waits for sharded weights: all but its own share, on the way there and back."""
+    return 2 * weight_bytes * (workers - 1) / workers / GATHER_SPEED[device]
 
 
 def worker_memory(info: BackboneInfo, weight_bytes: int, item: int, tokens: float, share: int = 1) -> int:

@@ -167,9 +167,8 @@ class _Planner:
         for name, standing in self.graph.standings().items():
             stage = self.graph.stages[name]
             work = 0.0 if standing.skipped else self._work(stage.room, stage.task)
-            side_by_side = (
-                min(workers.get(stage.room, 1), self.machine.gpus) or 1
-            )  # on a processor they share its cores
+            # On a processor the workers share its cores, so more of them are no faster.
+            side_by_side = min(workers.get(stage.room, 1), self.machine.gpus) or 1
             rows.append(
                 StagePlan(
                     name,
@@ -177,7 +176,7 @@ class _Planner:
                     standing.reason,
                     standing.skipped,
                     workers.get(stage.room, 1),
-                    work / self.speed / side_by_side,
+                    work / self.speed / side_by_side + self._waiting(stage.room, choice),
                 )
             )
         return tuple(rows)
@@ -202,6 +201,14 @@ class _Planner:
             for whole in [self._pass(task, split)]
             for length in lengths
         )
+
+    def _waiting(self, room: str, choice: ShardingChoice | None) -> float:
+        """Seconds in which a stage's workers wait for sharded weights."""
+        pretrain = self.config.pretrain
+        if room != "pretrain" or pretrain is None or choice is None or choice.kind != "zero3":
+            return 0.0
+        device = "cuda" if self.machine.gpus else "cpu"
+        return pretrain.steps * estimate.gathering(self.graph.backbone_bytes, self.group, device)
 
     def _pass(self, task: str, split: str, rows: int | None = None) -> Pass:
         """A batch of `rows`, or a whole split, with the split's mean length."""

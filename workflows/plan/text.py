@@ -42,7 +42,7 @@ def render(plan: Plan, console: Console) -> None:
     console.print(_stages(plan))
     say()
     memory = ", ".join(f"{amount(size)} per {room} worker" for room, size in plan.memory.items())
-    say(f"estimate: at most {span(plan.seconds)} of computing at {plan.speed / 1e9:.0f} GFLOP/s; memory {memory};")
+    say(f"estimate: about {span(plan.seconds)} of computing at {plan.speed / 1e9:.0f} GFLOP/s; memory {memory};")
     say(
         f"          disk {amount(plan.disk)} of {amount(plan.free_disk)} free. Starting workers and MLflow come on top."
     )
@@ -66,7 +66,7 @@ def _stages(plan: Plan) -> Table:
     for stage in plan.stages:
         time = "-" if stage.skipped else span(stage.seconds) if stage.seconds >= 0.5 else "0:00"
         rows.append([stage.name, "skip" if stage.skipped else "run", stage.reason, stage.workers, time])
-    return columns(["stage", "", "why", "workers", "at most"], _folded(plan.stages, rows))
+    return columns(["stage", "", "why", "workers", "about"], _folded(plan.stages, rows))
 
 
 def _folded(stages: tuple[StagePlan, ...], rows: list[list[Any]]) -> list[list[Any]]:
