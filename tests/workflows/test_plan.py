@@ -111,7 +111,7 @@ def test_it_is_plain_data_and_readable(config_file, capsys):
         "two",
         "prepare/… (2 tasks)",
         "pretrain",
-        "estimate: at most",
+        "estimate: about",
     ):
         assert words in text
 
