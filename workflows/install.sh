@@ -23,7 +23,7 @@ PY
         return 0
     fi
     echo "installing into $venv (a few minutes the first time)" >&2
-    local quiet=(--quiet --disable-pip-version-check)
+    local quiet=(--quiet --quiet --disable-pip-version-check) # errors only
     python -m pip install "${quiet[@]}" "pip>=24" "setuptools>=77" wheel
     # torch first and pinned: what else asks for torch would take the newest build, gigabytes of it.
     python -m pip install "${quiet[@]}" "${DEEPPROMPT_TORCH:-torch==2.13.0}"
