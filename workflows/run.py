@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from cluster.launcher import Launcher, Outcome, Pool, make_launcher
+from cluster import Launcher, Outcome, Pool, make_launcher
 from pipeline.backbone import choose_sharding, load_tokenizer
 from pipeline.errors import InputError
 from pipeline.registry import PromptRegistry
