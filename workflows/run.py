@@ -55,8 +55,7 @@ def run(
         InputError: anything wrong in config, data or backbone, before compute starts.
     """
     began = time.monotonic()
-    on_event({"stage": "check", "note": "reading the config's backbone and data"})
-    graph = build_graph(config)
+    graph = build_graph(config, on_event)
     if not all(standing.skipped for standing in graph.standings().values()):
         check_disk(graph.folder, DISK_NEEDED)
         PromptRegistry(config.registry.uri, config.registry.prefix).check()
@@ -106,7 +105,8 @@ class _Driver:
     def prepare(self) -> None:
         """Encodes the tasks, in this process."""
         tokenizer = None
-        for stage in self._waiting("prepare"):
+        stages = self._waiting("prepare")
+        for done, stage in enumerate(stages, start=1):
             assert stage.task is not None
             tokenizer = tokenizer or load_tokenizer(self.graph.info)
             started = time.monotonic()
@@ -120,6 +120,7 @@ class _Driver:
             prepared.save(partial)
             facts = {s: {"rows": len(e), "truncated": e.truncated} for s, e in prepared.encoded.items()}
             commit(self.graph.folder, stage, facts, time.monotonic() - started)
+            self.on_event({"stage": "prepare", "done": done, "total": len(stages), "note": stage.task})
 
     def pretrain(self) -> None:
         """Trains the shared prompt, on a group of ranks."""

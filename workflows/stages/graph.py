@@ -8,7 +8,7 @@ The plan prints this graph, the run executes it, and the status reads it; all th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -156,8 +156,11 @@ class RunGraph:
         return Stage(f"adapt/{name}", inputs)
 
 
-def build_graph(config: Config) -> RunGraph:
+def build_graph(config: Config, on_event: Callable[[Mapping[str, Any]], None] = lambda event: None) -> RunGraph:
     """Checks the backbone and every row of every task, and lays out the stages.
+
+    Args:
+        on_event: hears how many tasks are checked.
 
     Raises:
         InputError: everything that is wrong with the config's backbone and data, all at once.
@@ -169,13 +172,16 @@ def build_graph(config: Config) -> RunGraph:
     except InputError as problem:
         problems.append(problem)
     tasks: dict[str, Task] = {}
-    for spec in config.task_specs():
+    specs = config.task_specs()
+    for done, spec in enumerate(specs):
+        on_event({"stage": "check", "done": done, "total": len(specs), "note": spec.name})
         try:
             tasks[spec.name] = load_task(spec, config.cache_folder)
         except InputErrors as several:
             problems += several.problems
         except InputError as problem:
             problems.append(problem)
+    on_event({"stage": "check", "done": len(specs), "total": len(specs), "note": "every row is checked"})
     if info is not None:
         problems += _check_sizes(config, info)
     raise_all(problems)

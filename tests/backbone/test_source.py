@@ -1,0 +1,117 @@
+"""A backbone is known before it is loaded, and refused by name when prompts cannot enter it."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pipeline.backbone import describe, load_backbone, resolve_dtype
+from pipeline.errors import InputError
+from tests.tiny import FAMILIES, tiny_backbone
+
+
+def config_only(folder, config):
+    """A folder that looks like a backbone: its config, and some weights."""
+    config.save_pretrained(folder)
+    save_file({"nothing": torch.zeros(1)}, folder / "model.safetensors")
+    return str(folder)
+
+
+@pytest.mark.parametrize(("family", "heads", "causal"), [("bert", 4, False), ("gpt2", 4, True), ("llama", 2, True)])
+def test_the_description_is_what_loading_finds(family, heads, causal):
+    info = describe(str(tiny_backbone(family)))
+    assert (info.layers, info.heads, info.head_size, info.width, info.causal) == (3, heads, 8, 32, causal)
+    assert info.context == 64 and info.revision == "local" and info.family == family
+    states = load_backbone(str(tiny_backbone(family))).states_of(torch.tensor([7, 8, 9]))
+    assert states.shape == (info.layers, 2, info.heads, 3, info.head_size)
+
+
+def test_minilm_by_its_built_in_name():
+    info = describe("minilm")
+    assert (info.family, info.layers, info.heads, info.head_size, info.context) == ("bert", 6, 12, 32, 512)
+    assert info.prompt_parameters(16) == 6 * 2 * 12 * 16 * 32
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_fingerprint_is_of_weights_and_tokenizer(family, tmp_path):
+    original = describe(str(tiny_backbone(family))).fingerprint
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_backbone(family), copy)
+    assert describe(str(copy)).fingerprint == original
+    weights = copy / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert describe(str(copy)).fingerprint != original
+    shutil.copy(tiny_backbone(family) / "model.safetensors", weights)
+    (copy / "tokenizer.json").write_text((copy / "tokenizer.json").read_text() + " ")
+    assert describe(str(copy)).fingerprint != original
+
+
+def test_a_family_outside_the_seam_is_refused_by_name(tmp_path):
+    from transformers import DebertaV2Config
+
+    config = DebertaV2Config(
+        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    with pytest.raises(InputError, match=r"'deberta-v2' does not offer the attention seam"):
+        describe(config_only(tmp_path, config))
+
+
+def test_an_encoder_decoder_is_refused_by_name(tmp_path):
+    from transformers import T5Config
+
+    with pytest.raises(InputError, match="'t5' is an encoder-decoder"):
+        describe(config_only(tmp_path, T5Config(vocab_size=50, d_model=32, num_layers=2, num_heads=2)))
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(InputError, match="no such backbone folder"):
+        describe(str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"no config\.json"):
+        describe(str(tmp_path))
+    shutil.copy(tiny_backbone("bert") / "config.json", tmp_path)
+    with pytest.raises(InputError, match="no weights"):
+        describe(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "config.json").write_text('{"model_type": "no-such-family"}')
+    with pytest.raises(InputError, match=r"config\.json cannot be read"):
+        describe(str(tmp_path))
+
+
+def test_a_hub_id_that_cannot_be_reached_suggests_a_built_in(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match=r"no built-in backbone.*did you mean 'minilm'"):
+        describe("minilmm")
+
+
+def test_a_hub_id_loads_what_the_hub_gives(monkeypatch):
+    """The download itself is the hub library's; what it fetched is a folder like any other."""
+    asked = {}
+
+    def fetched(model, *, revision, allow_patterns):
+        asked.update(model=model, revision=revision, patterns=allow_patterns)
+        return str(tiny_backbone("bert"))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetched)
+    info = describe("someone/tiny-bert", "abc")
+    assert info.name == "someone/tiny-bert" and info.revision == tiny_backbone("bert").name
+    assert asked["model"] == "someone/tiny-bert" and asked["revision"] == "abc"
+    assert not any(pattern.endswith(".py") for pattern in asked["patterns"])
+
+
+def test_dtype_by_name():
+    assert resolve_dtype("float32") == "float32" and resolve_dtype("auto") in ("float32", "bfloat16")
+    with pytest.raises(InputError, match="did you mean 'bfloat16'"):
+        resolve_dtype("bfloat61")
+
+
+def test_no_pooler_is_kept():
+    """Checkpoints without one would get a random one: two loads would differ."""
+    model = load_backbone("minilm")
+    assert not any("pooler" in name for name, _ in model.weights())
+    assert load_backbone(str(tiny_backbone("bert"))).checksum() == load_backbone(str(tiny_backbone("bert"))).checksum()
