@@ -22,11 +22,11 @@ from pipeline.tasks import prepare_task
 from workflows.config.settings import Config
 from workflows.doctor.preflight import check_disk
 from workflows.machine import Machine, look_at_machine
-from workflows.report.write import write_report
+from workflows.report import REPORT, write_report
 from workflows.stages import payloads, workers
 from workflows.stages.artifacts import save_shared_artifact, save_task_artifacts
 from workflows.stages.graph import RunGraph, build_graph
-from workflows.stages.register import register
+from workflows.stages.register import attach_report, register
 from workflows.stages.stage import Stage, Standing, begin, commit, standing
 from workflows.summary import RunSummary, summarise, task_rows
 
@@ -67,8 +67,12 @@ def run(
             for room in ("adapt", "ensemble", "evaluate"):
                 driver.each_task(room)
         rows = task_rows(graph, driver.failures)
-        versions = register(graph, rows, on_event) if rows else {}
-        return write_report(graph, summarise(graph, rows, driver.failures, versions, time.monotonic() - began))
+        registration = register(graph, rows, on_event) if rows else None
+        versions = registration.versions if registration is not None else {}
+        summary = write_report(graph, summarise(graph, rows, driver.failures, versions, time.monotonic() - began))
+        if registration is not None and registration.new:
+            attach_report(graph, registration, graph.folder / REPORT)
+        return summary
 
 
 class _Driver:

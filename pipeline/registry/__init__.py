@@ -13,7 +13,7 @@ from pipeline.registry.manifest import (
 )
 from pipeline.registry.predictor import Predictor, open_backbone
 from pipeline.registry.store import Listed, PromptRegistry, Registered, Shown
-from pipeline.registry.tracking import LoggedRun, RunRecord, TaskRecord, log_run
+from pipeline.registry.tracking import LoggedRun, RunRecord, TaskRecord, attach, log_run
 
 __all__ = [
     "RESERVED_NAMES",
@@ -33,6 +33,7 @@ __all__ = [
     "Shown",
     "TaskIdentity",
     "TaskRecord",
+    "attach",
     "check_backbone",
     "copy_artifact",
     "load_artifact",

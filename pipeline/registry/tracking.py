@@ -97,6 +97,16 @@ def log_run(registry: PromptRegistry, record: RunRecord) -> LoggedRun:
     return LoggedRun(parent, children)
 
 
+def attach(registry: PromptRegistry, run_id: str, file: Path) -> None:
+    """Adds a file to a logged run, in place of an earlier one of its name.
+
+    Raises:
+        InputError: MLflow does not answer or refuses.
+    """
+    with registry.connection.open() as client:
+        client.log_artifact(run_id, str(file))
+
+
 def _once(
     client: MlflowClient,
     experiment: str,

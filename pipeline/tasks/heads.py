@@ -88,8 +88,9 @@ class HeadBank(nn.Module):
         for n in torch.unique(head).tolist():
             place = (owner == n).nonzero()[:, 0]  # [A_n]
             count = self.classes[n]
-            weight, bias = self.weight[n, :count], self.bias[n, :count]
-            scores = F.linear(vectors[place], weight, bias) * self.rates[n]  # [A_n, C_n]
+            # The same product as `bake` makes, so that baked answers equal trained ones to the last bit.
+            weight, bias = self.weight[n, :count] * self.rates[n], self.bias[n, :count] * self.rates[n]
+            scores = F.linear(vectors[place], weight, bias)  # [A_n, C_n]
             losses = F.cross_entropy(scores, gold[place], reduction="none", ignore_index=IGNORED)  # [A_n]
             loss = loss.index_put((place,), losses)
             logits.append(scores)

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.training.answering import answer_together
 from pipeline.training.cohort import Candidate, Cohort, CohortSettings
+from pipeline.training.evaluate import answer_split
 from pipeline.training.results import load_trained, save_trained
 from pipeline.training.starts import Start
 from pipeline.training.world import LocalWorld
@@ -114,6 +116,7 @@ import os, signal, torch
 from pathlib import Path
 from pipeline.backbone import load_backbone
 from pipeline.tasks import PreparedTask
+from pipeline.training.answering import answer_together
 from pipeline.training.cohort import Cohort
 from pipeline.training.world import LocalWorld
 from tests.training.test_cohort import CANDIDATES, SETTINGS, start_for
@@ -166,6 +169,18 @@ def test_frozen_means_evaluation_mode(backbone):
     model.train()
     assert not any(module.training for module in model.modules())
     assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["intent", "slots"])
+def test_baked_equals_trained_to_the_last_bit(name, backbone, prepared, tmp_path):
+    """What leaves training as plain tensors answers as the model did that was trained."""
+    model, task = backbone("bert"), prepared(name)
+    settings = replace(SETTINGS, steps=4, evaluate_every=4, checkpoint_every=0)
+    cohort = Cohort(model, task, CANDIDATES, start_for(model), settings, LocalWorld(tmp_path))
+    trained = cohort.run()
+    live = answer_split(cohort.model, task, "dev", [(n, n) for n in range(len(CANDIDATES))], rows_per_batch=64)
+    baked = answer_together(model, task, "dev", trained, first_layer=0, pooling="mean", rows_per_batch=64)
+    assert torch.equal(live.logits, baked.logits)
 
 
 def test_saved_and_loaded_equals_saved(backbone, prepared, tmp_path):

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from pipeline.registry import LoggedRun, PromptRegistry, RunRecord, TaskRecord, log_run
+from pipeline.registry import LoggedRun, PromptRegistry, RunRecord, TaskRecord, attach, log_run
 from pipeline.training.results import load_shared, load_trained
 from workflows.stages.artifacts import ENSEMBLE, WINNER
 from workflows.stages.graph import RunGraph
@@ -19,14 +21,21 @@ ENSEMBLE_ALIAS = "ensemble"
 """The alias of a task's ensemble; `champion` is its best single prompt."""
 
 
-def register(graph: RunGraph, rows: Sequence[TaskRow], on_event: OnEvent) -> dict[str, str]:
+@dataclass(frozen=True)
+class Registration:
+    """What registering came to: task → the version of its champion, and the run in MLflow; `new` unless it was
+    skipped."""
+
+    versions: Mapping[str, str]
+    run_id: str
+    new: bool
+
+
+def register(graph: RunGraph, rows: Sequence[TaskRow], on_event: OnEvent) -> Registration:
     """Logs the run and registers the scored tasks; what was registered before is found, not repeated.
 
     Args:
         rows: the scored tasks.
-
-    Returns:
-        Task → the version of its champion.
 
     Raises:
         InputError: MLflow does not answer or refuses.
@@ -36,7 +45,7 @@ def register(graph: RunGraph, rows: Sequence[TaskRow], on_event: OnEvent) -> dic
     record = read_record(stage.folder(graph.folder) / "stage.json")
     if found.skipped and record is not None:
         on_event({"stage": "register", "note": f"skipped: {found.reason}"})
-        return dict(record["summary"]["versions"])
+        return Registration(**record["summary"], new=False)
     began = time.monotonic()
     begin(graph.folder, stage)
     settings = graph.config.registry
@@ -52,7 +61,13 @@ def register(graph: RunGraph, rows: Sequence[TaskRow], on_event: OnEvent) -> dic
         on_event({"stage": "register", "task": None, "done": done, "total": total, "note": row.task})
     commit(graph.folder, stage, {"versions": versions, "run_id": logged.run_id}, time.monotonic() - began)
     on_event({"stage": "register", "done": total, "total": total, "note": registry.uri})
-    return versions
+    return Registration(versions, logged.run_id, new=True)
+
+
+def attach_report(graph: RunGraph, registration: Registration, report: Path) -> None:
+    """Puts the report beside the run's figures in MLflow; it shows the versions, so it is written after registering."""
+    settings = graph.config.registry
+    attach(PromptRegistry(settings.uri, settings.prefix), registration.run_id, report)
 
 
 def _register_task(graph: RunGraph, registry: PromptRegistry, task: str, logged: LoggedRun) -> str:
