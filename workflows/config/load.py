@@ -98,12 +98,21 @@ def _validate(data: Mapping[str, Any]) -> tuple[Config, list[Problem]]:
     # Pydantic leaves bad items out and then finds the list too short: only the items are to blame.
     inner = {one["loc"][:-depth] for one in details for depth in range(1, len(one["loc"]))}
     problems = [_translate(data, one) for one in details if one["type"] != "too_short" or one["loc"] not in inner]
-    try:  # again without what does not fit, so that mistakes of both kinds are told at once
-        config = Config.model_validate(_without(data, [problem.path for problem in problems]))
-    except ValidationError:
-        return Config.model_construct(), problems
-    between = [other for other in find_problems(config) if not any(_touch(other.path, p.path) for p in problems)]
-    return config, problems + between
+    between = [p for p in _between_values(data, problems) if not any(_touch(p.path, one.path) for one in problems)]
+    return Config.model_construct(), problems + between
+
+
+def _between_values(data: Mapping[str, Any], unfit: Sequence[Problem]) -> list[Problem]:
+    """What is wrong between the values that do fit, so that mistakes of both kinds are told at once."""
+    paths = [problem.path for problem in unfit]
+    for _ in range(8):  # taking a piece away may leave its section unfit: then the section goes too
+        try:
+            return find_problems(Config.model_validate(_without(data, paths)))
+        except ValidationError as error:
+            for one in error.errors(include_url=False):
+                path = tuple(step for step in one["loc"] if step != "[key]")
+                paths.append(path[:-1] if one["type"] == "missing" or path in paths else path)
+    return []
 
 
 def _touch(one: Path_, other: Path_) -> bool:
