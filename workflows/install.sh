@@ -29,7 +29,9 @@ PY
     python -m pip install "${quiet[@]}" "${DEEPPROMPT_TORCH:-torch==2.13.0}"
     # DeepSpeed's operators are compiled when first used; without this switch its installation tries them all.
     DS_BUILD_OPS=0 python -m pip install "${quiet[@]}" --constraint "$root/workflows/constraints.txt" --editable "$root[$1]"
-    # ninja is found on PATH only inside the environment; the CPU operator is compiled here, once, not in the first run.
-    python -m workflows.cli doctor --prepare >&2
+    # DeepSpeed's CPU operator is compiled here, once, not in the first run; without a compiler a run can do without it.
+    if command -v g++ > /dev/null; then
+        python -m workflows.cli doctor --prepare >&2
+    fi
     echo "$wanted" > "$venv/.deepprompt"
 }

@@ -5,4 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . workflows/install.sh
 deepprompt_install all
+if ! command -v g++ > /dev/null; then
+    echo "no g++: DeepSpeed cannot start on a processor, so each worker holds the whole backbone" >&2
+    set -- --set backbone.sharding=auto "$@"
+fi
 exec deepprompt run demo "$@"

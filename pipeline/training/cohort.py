@@ -141,7 +141,8 @@ class Cohort:
         latest = self.world.latest()
         if latest is not None:
             self._restore(*self.trainer.load(latest))
-        self.trainer.run(self._batch_at, self._after_step, self._state)
+        if self._live:  # a checkpoint of the very end has none
+            self.trainer.run(self._batch_at, self._after_step, self._state)
         if any(p.prompt is None for p in self.progress):  # fewer steps than one evaluation interval
             self._evaluate(self.trainer.step)
         return [self._trained(c, p) for c, p in zip(self.candidates, self.progress, strict=True)]

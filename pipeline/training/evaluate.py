@@ -19,6 +19,9 @@ from torch import Tensor
 from pipeline.model import PromptedModel
 from pipeline.tasks import PreparedTask, collate, decode_answers, length_batches, score
 
+TOKENS_PER_FORWARD = 16384
+"""The widest forward pass of an evaluation, members and padding included: long rows go through in smaller batches."""
+
 Member = tuple[int, int]
 """A prompt's index in the bank and a head's in the head bank."""
 
@@ -67,7 +70,8 @@ def answer_split(
     encoded = task.encoded[split]
     offsets = np.concatenate([[0], np.cumsum(task.answers_per_row(split))])
     result = torch.zeros(len(members), int(offsets[-1]), len(task.labels))
-    batches = length_batches(encoded.lengths, max(1, rows_per_batch // len(members)))
+    fitting = min(rows_per_batch, TOKENS_PER_FORWARD // int(encoded.lengths.max()))
+    batches = length_batches(encoded.lengths, max(1, fitting // len(members)))
     for done, indices in enumerate(batches, start=1):
         rows = encoded.take(indices)
         batch = collate(

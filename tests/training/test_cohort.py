@@ -19,6 +19,7 @@ from pipeline.training.evaluate import answer_split
 from pipeline.training.results import load_trained, save_trained
 from pipeline.training.starts import Start
 from pipeline.training.world import LocalWorld
+from tests.training.worlds import Interrupted, Stop
 
 SETTINGS = CohortSettings(
     steps=8, rows=6, warmup=0.25, evaluate_every=4, patience=0, seed=3, pooling="mean", checkpoint_every=3
@@ -89,16 +90,8 @@ def test_resumed_equals_uninterrupted_to_the_last_bit(backbone, prepared, tmp_pa
     model, task = backbone("bert"), prepared("slots")
     whole = train(model, task, CANDIDATES, tmp_path / "whole")
 
-    class Stop(Exception):
-        pass
-
-    class Interrupted(LocalWorld):
-        def event(self, **fields):
-            if fields["done"] == 5:
-                raise Stop
-
     with pytest.raises(Stop):
-        Cohort(model, task, CANDIDATES, start_for(model), SETTINGS, Interrupted(tmp_path / "parts")).run()
+        Cohort(model, task, CANDIDATES, start_for(model), SETTINGS, Interrupted(tmp_path / "parts", at=5)).run()
     assert LocalWorld(tmp_path / "parts").latest().name == "00000003"
     resumed = train(model, task, CANDIDATES, tmp_path / "parts")
     for one, other in zip(whole, resumed, strict=True):
@@ -148,6 +141,18 @@ def test_a_candidate_that_stops_improving_leaves_and_changes_no_other(backbone, 
     (alone,) = train(model, task, [CANDIDATES[0]], tmp_path / "alone", settings)
     assert len(both[0].curve) < 6
     assert both[1].step == alone.step and torch.allclose(both[1].prompt, alone.prompt, atol=1e-4)
+
+
+def test_continued_after_the_last_candidate_has_left(backbone, prepared, tmp_path):
+    """Killed between the last checkpoint and the writing of the results: nothing is left to train, all is there."""
+    model, task = backbone("bert"), prepared("intent")
+    settings = replace(SETTINGS, steps=12, evaluate_every=2, patience=1)
+    hopeless = [Candidate("scratch", 2, 1e-7, seed) for seed in (1, 2)]
+    first = train(model, task, hopeless, tmp_path, settings)
+    assert max(one.curve[-1][0] for one in first) < 12
+    again = train(model, task, hopeless, tmp_path, settings)
+    assert all(torch.equal(one.prompt, other.prompt) for one, other in zip(first, again, strict=True))
+    assert [one.curve for one in first] == [one.curve for one in again]
 
 
 def test_the_backbone_is_never_written(backbone, prepared, tmp_path):

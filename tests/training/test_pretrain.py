@@ -10,6 +10,7 @@ import torch
 from pipeline.training.pretrain import Pretraining, PretrainSettings
 from pipeline.training.results import load_shared, save_shared
 from pipeline.training.world import LocalWorld, sum_over_ranks
+from tests.training.worlds import Interrupted, Stop
 
 SETTINGS = PretrainSettings(
     steps=6,
@@ -72,16 +73,8 @@ def test_resumed_equals_uninterrupted_to_the_last_bit(backbone, tasks, tmp_path)
     model = backbone("bert")
     whole = Pretraining(model, tasks, SETTINGS, LocalWorld(tmp_path / "whole")).run()
 
-    class Stop(Exception):
-        pass
-
-    class Interrupted(LocalWorld):
-        def event(self, **fields):
-            if fields["done"] == 5:
-                raise Stop
-
     with pytest.raises(Stop):
-        Pretraining(model, tasks, SETTINGS, Interrupted(tmp_path / "parts")).run()
+        Pretraining(model, tasks, SETTINGS, Interrupted(tmp_path / "parts", at=5)).run()
     torch.manual_seed(12345)  # whatever happens in between
     resumed = Pretraining(model, tasks, SETTINGS, LocalWorld(tmp_path / "parts")).run()
     assert torch.equal(whole.prompt, resumed.prompt) and whole.curve == resumed.curve
