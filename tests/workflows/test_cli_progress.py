@@ -6,7 +6,8 @@ import io
 
 import pytest
 
-from workflows.cli.progress import Lines, label, show_progress, span
+from workflows.cli.progress import Lines, label, show_progress
+from workflows.words import span
 
 
 class Clock:

@@ -13,7 +13,8 @@ from workflows.config.settings import Config
 from workflows.doctor import checks as doctor_checks
 from workflows.doctor.checks import CHECKS, GIGABYTE, Finding, Patient
 from workflows.doctor.examine import as_rows, as_table, compile_ahead, examine, healthy
-from workflows.doctor.preflight import amount, check_disk, check_tracking
+from workflows.doctor.preflight import check_disk, check_tracking
+from workflows.words import amount
 
 
 def config(**changes) -> Config:

@@ -11,12 +11,12 @@ import pytest
 
 from pipeline.errors import InputError, InputErrors
 from tests.tiny import tiny_backbone
+from workflows.cli.plan_text import render
 from workflows.cli.tables import cell, columns, output
 from workflows.config.load import load_config
 from workflows.plan import estimate
 from workflows.plan.estimate import Pass
 from workflows.plan.make import make_plan
-from workflows.plan.text import render
 from workflows.stages.graph import build_graph
 from workflows.stages.stage import begin, commit
 

@@ -24,6 +24,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from workflows.words import span
+
 Event = Mapping[str, Any]
 Listener = Callable[[Event], None]
 SPARSE_SECONDS = 10.0
@@ -118,13 +120,6 @@ class Lines:
             print(line, file=self._stream, flush=True)
         except (OSError, ValueError):
             return  # nobody listens any more; the work goes on
-
-
-def span(seconds: float) -> str:
-    """A duration for people: 0:42, 12:05, 3:20:00."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _joined(*parts: str) -> str:

@@ -7,18 +7,18 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workflows.cli.progress import span
 from workflows.cli.tables import columns
 from workflows.report.gains import gains
+from workflows.words import figure, span, spread
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from workflows.summary import RunSummary, Spread
+    from workflows.summary import RunSummary
 
 _RESULTS = ("task", "start", "best length", "dev", "test", "from-scratch test", "ensemble test", "registry version")
-_GAINS = ("task", "", "from the shared prompt", "from scratch", "difference", "seeds")
+_GAINS = ("task", "", "shared prompt", "from scratch", "difference", "seeds")
 _EXAMPLES = {
     "pair": {"text_a": "where is my parcel", "text_b": "it left our store this morning"},
     "other": {"text": "my phone has not arrived, where is it"},
@@ -61,16 +61,6 @@ def gain_table(summary: RunSummary) -> Table:
         for gain in gains(summary)
     ]
     return _figures_right(columns(_GAINS, rows))
-
-
-def figure(score: float | None) -> str:
-    """A score: test splits of some hundred rows do not bear a fourth digit."""
-    return "-" if score is None else f"{score:.3f}"
-
-
-def spread(value: Spread) -> str:
-    """Mean ± deviation over seeds; a single seed has no deviation."""
-    return figure(value.mean) if value.seeds < 2 else f"{value.mean:.3f} ± {value.deviation:.3f}"
 
 
 def next_commands(summary: RunSummary, config_argument: str) -> list[str]:

@@ -19,9 +19,9 @@ def plan(config: ConfigArgument, changes: SetOption = None, as_json: JsonOption 
 
     settings = load_config(config, changes or ())
     with silence_libraries(default_log_file()) as streams:
+        from workflows.cli.plan_text import render
         from workflows.cli.tables import output
         from workflows.plan.make import make_plan
-        from workflows.plan.text import render
 
         with Console(file=streams.err).status("reading the data"):
             made = make_plan(settings)

@@ -18,7 +18,8 @@ from typing import Literal
 from pipeline.backbone.sharding import what_zero3_lacks
 from pipeline.errors import InputError
 from workflows.config.settings import Config, RegistrySettings
-from workflows.doctor.preflight import amount, check_disk, check_tracking
+from workflows.doctor.preflight import check_disk, check_tracking
+from workflows.words import amount
 
 Status = Literal["ok", "warn", "fail"]
 GIGABYTE = 1_000_000_000

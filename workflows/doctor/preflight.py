@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from pipeline.errors import InputError
+from workflows.words import amount
 
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _SECONDS = 5.0
@@ -94,12 +95,3 @@ def check_disk(folder: Path, needed: int, *, where: str = "storage") -> int:
             expected=f"at least {amount(needed)}",
         )
     return free
-
-
-def amount(size: float) -> str:
-    """Bytes for people: 512 B, 3.1 MB, 1.4 GB."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from workflows.cli.progress import span
-from workflows.cli.results import figure, spread
-from workflows.doctor.preflight import amount
 from workflows.report.view import report_view
 from workflows.stages.graph import RunGraph
 from workflows.summary import RunSummary
+from workflows.words import amount, figure, span, spread
 
 REPORT = "report.html"
 """The report's name in the run's folder."""

@@ -8,10 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from workflows.cli.progress import span
 from workflows.cli.tables import cell, columns
-from workflows.doctor.preflight import amount
 from workflows.plan.records import SPLITS, Plan, StagePlan
+from workflows.words import amount, span
 
 
 def render(plan: Plan, console: Console) -> None:
