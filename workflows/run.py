@@ -144,7 +144,7 @@ class _Driver:
             partial = begin(self.graph.folder, stage)
             summary = self.launcher.group(
                 workers.pretrain,
-                payloads.pretrain_payload(self.graph, partial, choice.kind),
+                payloads.pretrain_payload(self.graph, partial, choice.kind, rows),
                 workers=workers_wanted,
                 folder=partial,
                 name="checkpoints",

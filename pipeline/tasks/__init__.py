@@ -9,8 +9,8 @@ from pipeline.tasks.heads import Answers, HeadBank
 from pipeline.tasks.load import Task, load_task
 from pipeline.tasks.metrics import decode_answers, resolve_metric, score
 from pipeline.tasks.mixture import Mixture
-from pipeline.tasks.prepared import SPLITS, PreparedTask, prepare_task
-from pipeline.tasks.spec import TASK_TYPES, DataSource, TaskSpec, TaskType, check_spec, check_task_name
+from pipeline.tasks.prepared import PreparedTask, prepare_task
+from pipeline.tasks.spec import SPLITS, TASK_TYPES, DataSource, TaskSpec, TaskType, check_spec, check_task_name
 
 __all__ = [
     "IGNORED",

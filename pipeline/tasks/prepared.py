@@ -17,12 +17,10 @@ from numpy.typing import NDArray
 from pipeline.tasks.encode import encode_split
 from pipeline.tasks.encoded import EncodedSplit
 from pipeline.tasks.load import Task
-from pipeline.tasks.spec import TASK_TYPES
+from pipeline.tasks.spec import SPLITS, TASK_TYPES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)

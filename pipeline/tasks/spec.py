@@ -89,6 +89,7 @@ SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
     "dev": ("dev", "validation", "valid", "val"),
     "test": ("test",),
 }
+SPLITS = tuple(SPLIT_NAMES)
 UNSEEN_LABELS = ("refuse", "count")
 TOO_LONG = ("truncate", "refuse")
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.tasks.demo import DEMO_TASKS, SPLITS, demo_rows
+from pipeline.tasks import SPLITS
+from pipeline.tasks.demo import DEMO_TASKS, demo_rows
 from pipeline.tasks.demo.words import WORDS
 
 COLUMNS = {

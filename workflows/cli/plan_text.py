@@ -8,8 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.tasks import SPLITS
 from workflows.cli.tables import cell, columns
-from workflows.plan.records import SPLITS, Plan, StagePlan
+from workflows.plan.records import Plan, StagePlan
 from workflows.words import amount, span
 
 

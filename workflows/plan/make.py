@@ -10,13 +10,13 @@ from collections.abc import Mapping
 
 from pipeline.backbone import ShardingChoice, choose_sharding, load_tokenizer
 from pipeline.errors import InputError, InputErrors, raise_all
-from pipeline.tasks import EncodedSplit, Mixture, encode_split
+from pipeline.tasks import SPLITS, EncodedSplit, Mixture, encode_split
 from workflows.config.settings import Config
 from workflows.doctor.preflight import check_disk, check_tracking
 from workflows.machine import look_at_machine
 from workflows.plan import estimate
 from workflows.plan.estimate import Pass
-from workflows.plan.records import SPLITS, Plan, StagePlan, TaskPlan
+from workflows.plan.records import Plan, StagePlan, TaskPlan
 from workflows.stages.graph import RunGraph, build_graph
 
 __all__ = ["Plan", "make_plan"]

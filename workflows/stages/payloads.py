@@ -28,8 +28,8 @@ def replica_payload(graph: RunGraph) -> dict[str, Any]:
     return {"backbone": backbone_payload(graph), "first_layer": graph.first_layer, "pooling": graph.pooling}
 
 
-def pretrain_payload(graph: RunGraph, out: Path, sharding: str) -> dict[str, Any]:
-    """Pretraining on one rank."""
+def pretrain_payload(graph: RunGraph, out: Path, sharding: str, rows: int) -> dict[str, Any]:
+    """Pretraining on one rank; `rows` of each step over all ranks, see `pretrain_rows`."""
     config = graph.config
     assert config.pretrain is not None
     folders = {name: str(_prepared(graph, name)) for name in config.pretrain_tasks}
@@ -40,7 +40,7 @@ def pretrain_payload(graph: RunGraph, out: Path, sharding: str) -> dict[str, Any
         "out": str(out),
         "settings": {
             "steps": config.pretrain.steps,
-            "rows": pretrain_rows(graph),
+            "rows": rows,
             "learning_rate": config.pretrain.learning_rate,
             "warmup": config.pretrain.warmup,
             "exponent": config.pretrain.mixing.exponent,

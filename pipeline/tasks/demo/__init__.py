@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline.tasks.demo.suite import DEMO_TASKS, SPLITS, DemoTask, demo_rows
+from pipeline.tasks.demo.suite import DEMO_TASKS, DemoTask, demo_rows
 
-__all__ = ["DEMO_TASKS", "SPLITS", "DemoTask", "demo_rows"]
+__all__ = ["DEMO_TASKS", "DemoTask", "demo_rows"]

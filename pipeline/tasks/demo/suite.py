@@ -16,8 +16,8 @@ from pipeline.tasks.demo import classification, pairs, tagging
 from pipeline.tasks.demo.cases import callback, escalation
 from pipeline.tasks.demo.grammar import Row, Voice
 from pipeline.tasks.demo.words import AREAS, DEADLINES, INTENTS, WORDS
+from pipeline.tasks.spec import SPLITS
 
-SPLITS = ("train", "dev", "test")
 # A sentence belongs to one split by its own checksum: 0 and 1 train, 2 dev, 3 test. So no sentence crosses splits, in
 # any task and under any seed, and no split need be generated to make another.
 _OWNERS = ("train", "train", "dev", "test")
