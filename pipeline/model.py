@@ -1,11 +1,14 @@
 """One frozen backbone, many prompts, one batch: the one forward pass of deepprompt.
 
-Every row of a batch says which prompt it runs under (`prompt`) and which head answers it (`head`). Pretraining, search,
-ensembling and serving are this forward pass with different row → prompt maps:
+Every row of a batch says which example it holds (`example`), which prompt it runs under (`prompt`) and which head
+answers it (`head`). Pretraining, search, ensembling and serving are this forward pass with different maps:
 
-    tokens [B, T] ──► frozen backbone, each layer's attention ──► hidden [B, T, M] ──► heads ──► answers, losses [B]
-                       ▲ keys, values of prompt[b]  [2, H, P, D]
-    prompt bank [N, L, 2, H, P, D] ── prompt [B] ──┘
+    examples [R, T] ──► layers below the prompts: the trunk, once per example, or read from the cache
+                              │ example [B]: a row enters at its prompt's first layer
+                              ▼
+                        layers with prompts, in each one's attention ──► hidden [B, T, M] ──► heads ──► answers, losses
+                              ▲ keys, values of prompt[b]  [2, H, P, D]
+    prompt bank [N] ── prompt [B]
 """
 
 from __future__ import annotations
@@ -39,50 +42,78 @@ class PromptedModel(nn.Module):
         """The prompts and the heads, in a fixed order: all that is ever trained, saved or reduced over workers."""
         return [p for module in (self.bank, self.heads) if module is not None for p in module.parameters()]
 
-    def forward(self, batch: Batch) -> Answers:
-        """Answers and losses of a batch of rows, each under its own prompt and head."""
-        hidden = self.backbone(  # [B, T, M]
-            batch.input_ids, batch.attention_mask, batch.token_type_ids, prompts=self.prompts_of(batch.prompt)
-        )
-        row, column = batch.answer.nonzero(as_tuple=True)  # [A], [A]
-        vectors = self.vectors(hidden, batch, row, column)
-        return self.heads(vectors, row, batch.labels[row, column], batch.head)
+    def forward(self, batch: Batch, *, places: int | None = None, first_layer: int = 0) -> Answers:
+        """Answers and losses of a batch of rows, each under its own prompt and head.
 
-    def prompts_of(self, prompt: Tensor) -> PromptStates | None:
-        """The bank's tensors for the rows' prompts [B], handed to the attention seam.
-
-        Only prompts that some row uses leave the bank, and places beyond the longest of them are cut: the rest of the
-        bank costs nothing.
+        Args:
+            places, first_layer: cut every prompt to its first places and to its layers from there on (nested prompts).
         """
+        mask = batch.attention_mask[batch.example]  # [B, T]
         if self.bank is None:
-            return None
-        chosen, index = torch.unique(prompt, return_inverse=True)  # [K], [B]
-        lengths = self.bank.lengths.index_select(0, chosen)  # [K]
-        places = int(lengths.max())
-        whole = len(chosen) == len(self.bank)
-        layers = [layer[..., :places, :] for layer in self.bank(None if whole else chosen)]
-        return PromptStates(layers, index, lengths, self.bank.first_layer)
+            types = None if batch.token_type_ids is None else batch.token_type_ids[batch.example]
+            hidden = self.backbone(batch.input_ids[batch.example], mask, types)
+        else:
+            hidden = self._prompted(batch, self.bank, places, first_layer)
+        row, column = batch.answer[batch.example].nonzero(as_tuple=True)  # [A], [A]
+        vectors = self.vectors(hidden, mask, batch.head, row, column)
+        return self.heads(vectors, row, batch.labels[batch.example[row], column], batch.head)
 
-    def vectors(self, hidden: Tensor, batch: Batch, row: Tensor, column: Tensor) -> Tensor:
+    def _prompted(self, batch: Batch, bank: PromptBank, places: int | None, first_layer: int) -> Tensor:
+        """Hidden states [B, T, M]: rows go through the backbone in the order of their first layers, and come back."""
+        begins = [max(first, first_layer) for first in bank.first_layers]
+        chosen = sorted(set(batch.prompt.tolist()), key=lambda n: (begins[n], n))  # K
+        firsts = [begins[n] for n in batch.prompt.tolist()]  # [B]
+        order = sorted(range(batch.size), key=firsts.__getitem__)
+        moved = order != list(range(batch.size))
+        place = torch.tensor(order, device=batch.prompt.device)
+        example, prompt = (t[place] if moved else t for t in (batch.example, batch.prompt))
+        firsts.sort()
+        lengths = [min(bank.lengths[n], places or bank.lengths[n]) for n in chosen]
+        among = {n: k for k, n in enumerate(chosen)}
+        states = PromptStates(
+            layers=bank.stack(chosen, lengths, [begins[n] for n in chosen]),
+            index=torch.tensor([among[n] for n in prompt.tolist()], device=prompt.device),
+            lengths=lengths,
+            firsts=firsts,
+            entering=self._entering(batch, example, firsts),
+        )
+        types = None if batch.token_type_ids is None else batch.token_type_ids[example]
+        hidden = self.backbone(batch.input_ids[example], batch.attention_mask[example], types, prompts=states)
+        return hidden[place.argsort()] if moved else hidden
+
+    def _entering(self, batch: Batch, example: Tensor, firsts: list[int]) -> dict[int, Tensor]:
+        """Layer → the activations [B_l, T, M] of the rows that enter there; those from layer 0 need none."""
+        layers = sorted(set(firsts) - {0})
+        known = {layer: batch.trunk[layer] for layer in layers if layer in batch.trunk}
+        missing = [layer for layer in layers if layer not in known]
+        if missing:
+            known |= self.backbone.trunk(batch.input_ids, batch.attention_mask, batch.token_type_ids, missing)
+        entering = {}
+        for layer in layers:
+            start, stop = firsts.index(layer), len(firsts) - firsts[::-1].index(layer)
+            entering[layer] = known[layer][example[start:stop]]
+        return entering
+
+    def vectors(self, hidden: Tensor, mask: Tensor, head: Tensor, row: Tensor, column: Tensor) -> Tensor:
         """What each answer reads: the hidden state at its position, or its sentence's pooled vector.
 
         Args:
-            hidden: [B, T, M]. row, column: [A], the answers' places in the batch.
+            hidden: [B, T, M]. mask: [B, T]. head: [B]. row, column: [A], the answers' places in the batch.
 
         Returns:
             [A, M].
         """
         vectors = hidden[row, column]
-        of_sentence = self.heads.pooled[batch.head][row]  # [A] bool
+        of_sentence = self.heads.pooled[head][row]  # [A] bool
         if self.pooling == "first" or not bool(of_sentence.any()):
             return vectors
         rows = row[of_sentence]  # [S], one answer per sentence
-        mask = batch.attention_mask[rows]  # [S, T]
+        seen = mask[rows]  # [S, T]
         if self.pooling == "last":
-            last = mask.shape[1] - 1 - mask.flip(1).int().argmax(1)  # [S]
+            last = seen.shape[1] - 1 - seen.flip(1).int().argmax(1)  # [S]
             pooled = hidden[rows, last]  # [S, M]
         else:
-            weight = mask.unsqueeze(1).to(hidden.dtype)  # [S, 1, T]
+            weight = seen.unsqueeze(1).to(hidden.dtype)  # [S, 1, T]
             whole = hidden if len(rows) == len(hidden) else hidden[rows]
             pooled = torch.bmm(weight, whole).squeeze(1) / weight.sum(2)  # [S, M]
         return vectors.index_copy(0, of_sentence.nonzero()[:, 0], pooled)

@@ -26,7 +26,9 @@ def model_of(family, pooling="mean"):
     prompts = [
         torch.randn(info.layers, 2, info.heads, places, info.head_size, generator=draw) for places in (5, 0, 2, 7)
     ]
-    return PromptedModel(backbone, PromptBank(prompts), HeadBank(CLASSES, info.width, [0, 1, 2], KINDS), pooling)
+    return PromptedModel(
+        backbone, PromptBank(prompts, info.layers), HeadBank(CLASSES, info.width, [0, 1, 2], KINDS), pooling
+    )
 
 
 def rows_of(model, count=8):

@@ -103,3 +103,11 @@ def _model(family: str, vocabulary: int):
             max_position_embeddings=64,
         )
     )
+
+
+def states_of(prompts, index, lengths, first_layer=0):
+    """`PromptStates` of prompts stacked as [L, K, 2, H, P, D], standing in the layers from `first_layer` up."""
+    from pipeline.backbone import PromptStates
+
+    layers = dict(enumerate(prompts.unbind(0), start=first_layer))
+    return PromptStates(layers, torch.as_tensor(index), [int(length) for length in lengths])

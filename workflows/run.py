@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from workflows.machine import Machine, look_at_machine
 from workflows.report import REPORT, write_report
 from workflows.stages import payloads, workers
 from workflows.stages.artifacts import save_shared_artifact, save_task_artifacts
+from workflows.stages.cohorts import Cohort, checkpoint_folder, deal, gather, singly
 from workflows.stages.graph import RunGraph, build_graph
 from workflows.stages.register import attach_report, register
 from workflows.stages.stage import Stage, Standing, begin, commit, standing
@@ -64,7 +66,8 @@ def run(
         with driver:
             driver.prepare()
             driver.pretrain()
-            for room in ("adapt", "ensemble", "evaluate"):
+            driver.adapt()
+            for room in ("ensemble", "evaluate"):
                 driver.each_task(room)
         rows = task_rows(graph, driver.failures)
         registration = register(graph, rows, on_event) if rows else None
@@ -153,6 +156,44 @@ class _Driver:
             save_shared_artifact(self.graph, partial)
             commit(self.graph.folder, stage, {**summary, "sharding": choice.kind}, time.monotonic() - started)
 
+    def adapt(self) -> None:
+        """Trains the searches of all tasks, dealt to the pool's workers in cohorts."""
+        stages = {str(stage.task): stage for stage in self._waiting("adapt")}
+        if not stages:
+            return
+        folders = {task: begin(self.graph.folder, stage) for task, stage in stages.items()}
+        began = time.monotonic()
+        failed = self._train(deal(self.graph, self._pool_size, stages), folders, began)
+        # A cohort that failed as a whole is tried again task by task, so that each fails or is done by itself.
+        failed = self._train([alone for cohort in failed for alone in singly(cohort)], folders, began, alone=True)
+        shutil.rmtree(self.graph.folder / ".cohorts", ignore_errors=True)
+
+    def _train(
+        self, cohorts: Sequence[Cohort], folders: Mapping[str, Path], began: float, alone: bool = False
+    ) -> list[Cohort]:
+        """Runs cohorts; the ones of several tasks that failed are returned, a single task's failure is told."""
+        failed: list[Cohort] = []
+
+        def on_done(outcome: Outcome) -> None:
+            cohort = cohorts[outcome.index]
+            tasks = list(dict.fromkeys(part.task for part in cohort))
+            if outcome.error is not None and len(tasks) > 1 and not alone:
+                failed.append(cohort)
+                self.on_event({"stage": "adapt", "note": f"a cohort failed, each task again alone: {outcome.error}"})
+                return
+            for task in tasks:
+                stage, folder = self.graph.stages[f"adapt/{task}"], folders[task]
+                if outcome.error is not None:
+                    self._finish(stage, folder, outcome, 0.0)
+                elif gather(self.graph, task, folder):
+                    told = {**outcome.value[task], "padding": outcome.value["padding"], "cohort": tasks}
+                    commit(self.graph.folder, stage, told, time.monotonic() - began)
+
+        told = [payloads.cohort_payload(self.graph, cohort) for cohort in cohorts]
+        places = [checkpoint_folder(self.graph, cohort) for cohort in cohorts]
+        self._workers().map(workers.adapt, told, folders=places, on_done=on_done)
+        return failed
+
     def each_task(self, room: str) -> None:
         """Fans a stage of every task out over the pool's workers."""
         stages = [stage for stage in self._waiting(room) if stage.task not in self.failures]
@@ -178,12 +219,15 @@ class _Driver:
             save_task_artifacts(self.graph, stage.task, folder)
         commit(self.graph.folder, stage, outcome.value, seconds)
 
+    @property
+    def _pool_size(self) -> int:
+        wanted = self.graph.config.adapt.workers
+        return self.machine.pool_workers(wanted, self._name, self.graph.backbone_bytes)
+
     def _workers(self) -> Pool:
         if self._pool is None:
-            wanted = self.graph.config.adapt.workers
-            count = self.machine.pool_workers(wanted, self._name, self.graph.backbone_bytes)
             common = payloads.replica_payload(self.graph)
-            opened = self.launcher.pool(workers.Replica, common, workers=count, on_event=self.on_event)
+            opened = self.launcher.pool(workers.Replica, common, workers=self._pool_size, on_event=self.on_event)
             self._pool = self._open.enter_context(opened)
         return self._pool
 

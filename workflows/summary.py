@@ -26,9 +26,11 @@ class TaskRow:
     """One task of the final table.
 
     Args:
-        metric: what the scores are. start, length, learning_rate: the winner's, chosen on dev. dev, test: its scores.
+        metric: what the scores are. start, length, first_layer, learning_rate: the winner's, chosen on dev.
+        layers: of the backbone. dev, test: the winner's scores.
         from_scratch_test: the test score of the best candidate (on dev) that started from scratch.
-        ensemble_test: the ensemble's. version: in the registry.
+        ensemble_test: the ensemble's. distilled_test: that of the prompt that was taught to answer as the ensemble.
+        version: in the registry.
         shared, scratch: test scores over all seeds of each start's best cell (on mean dev).
         train_rows: how many rows it learnt from. held_out: whether pretraining never saw the task.
     """
@@ -37,11 +39,14 @@ class TaskRow:
     metric: str
     start: str
     length: int
+    first_layer: int
+    layers: int
     learning_rate: float
     dev: float
     test: float
     from_scratch_test: float | None
     ensemble_test: float | None
+    distilled_test: float | None
     version: str | None
     shared: Spread | None
     scratch: Spread | None
@@ -129,11 +134,14 @@ def _row(graph: RunGraph, name: str, scores: Mapping[str, Any]) -> TaskRow:
         metric=metric,
         start=winner["start"],
         length=winner["length"],
+        first_layer=winner["first_layer"],
+        layers=graph.info.layers,
         learning_rate=winner["learning_rate"],
         dev=winner["dev"],
         test=float(winner["test"][metric]),
         from_scratch_test=test(scores["from_scratch"]),
         ensemble_test=test(scores["ensemble"]),
+        distilled_test=test(scores.get("distilled")),
         version=None,
         shared=spread(scores["cells"]["shared"]),
         scratch=spread(scores["cells"]["scratch"]),

@@ -24,6 +24,11 @@ def amount(size: float) -> str:
     return f"{size:.1f} GB"
 
 
+def depth(first_layer: int, layers: int) -> str:
+    """In how many of the backbone's layers a prompt stands: 3 of 6."""
+    return f"{layers - first_layer} of {layers}"
+
+
 def figure(score: float | None) -> str:
     """A score: test splits of some hundred rows do not bear a fourth digit."""
     return "-" if score is None else f"{score:.3f}"

@@ -10,7 +10,8 @@ P-tuning v2 (Liu et al. 2021, section 3.2): "prompts in different layers are add
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,66 +25,88 @@ SEAM = "deepprompt"
 
 @dataclass
 class PromptStates:
-    """The prompts of one batch, as plain tensors.
+    """The prompts of one batch, as plain tensors. Rows are in the order of their first layers.
 
     Args:
-        layers: one tensor per prompted layer, [N, 2, H, P, D]: keys at 0, values at 1.
+        layers: layer → [K_l, 2, H, P, D], keys at 0, values at 1: of the K prompts the first K_l, those in use there.
         index: [B], the prompt of each row.
-        lengths: [N], how many of the P places each prompt really has.
-        first_layer: the layer that `layers[0]` belongs to.
+        lengths: [K], how many of the P places each prompt really has.
+        firsts: [B] ascending, the layer at which each row's prompt begins; only needed where rows enter.
+        entering: layer → [B_l, T, M], the rows whose prompts begin there and their activations so far; rows that no
+            entry names begin at the embeddings.
     """
 
-    layers: Sequence[Tensor]
+    layers: Mapping[int, Tensor]
     index: Tensor
-    lengths: Tensor
-    first_layer: int = 0
-    _masks: dict[tuple[int, int, bool], tuple[Tensor | None, Tensor | None]] = field(default_factory=dict, repr=False)
+    lengths: Sequence[int]
+    firsts: Sequence[int] = ()
+    entering: Mapping[int, Tensor] = field(default_factory=dict)
+    _masks: dict[tuple[int, int, int, bool], tuple[Tensor | None, Tensor | None]] = field(
+        default_factory=dict, repr=False
+    )
     _present: Tensor | None = field(default=None, repr=False)
-    _ragged: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
-        places = self.layers[0].shape[3] if self.layers else 0
-        lengths = self.lengths.index_select(0, self.index)  # [B]
-        self._ragged = bool((lengths < places).any())
-        self._present = torch.arange(places, device=lengths.device) < lengths[:, None]  # [B, P]
+        places = next(iter(self.layers.values())).shape[3]
+        if min(self.lengths) < places:  # else every row sees every place, and no mask need say so
+            lengths = torch.tensor(list(self.lengths), device=self.index.device)[self.index]  # [B]
+            self._present = torch.arange(places, device=lengths.device) < lengths[:, None]  # [B, P]
+
+    def rows(self, layer: int) -> int:
+        """How many rows, the first ones, have begun at or below a layer."""
+        if not self.entering:
+            return self.index.shape[0]
+        return bisect_right(self.firsts, layer)
+
+    def enter(self, layer: int, hidden: Tensor) -> Tensor:
+        """A layer's input: the rows that were on their way, [.., T, M], and those that enter here; [B_l, T, M]."""
+        joining = self.entering.get(layer)
+        here = self.rows(layer)
+        if joining is None:
+            return hidden if hidden.shape[0] == here else hidden[:here]
+        before = here - joining.shape[0]
+        return torch.cat([hidden[:before], joining]) if before else joining
 
     def at(self, layer: int) -> tuple[Tensor, Tensor] | None:
-        """Keys and values of every row for one layer, each [B, H, P, D]; None where the layer has no prompt."""
-        place = layer - self.first_layer
-        if not 0 <= place < len(self.layers):
+        """Keys and values of every row for one layer, each [B_l, H, P, D]; None where the layer has no prompt."""
+        stacked = self.layers.get(layer)  # [K_l, 2, H, P, D]
+        if stacked is None or stacked.shape[3] == 0:
             return None
-        stacked = self.layers[place]  # [N, 2, H, P, D]
-        if stacked.shape[3] == 0:
-            return None
-        if stacked.shape[0] == 1:
-            rows = stacked.expand(self.index.shape[0], -1, -1, -1, -1)  # one prompt for all rows: no copy
+        rows = self.rows(layer)
+        if len(self.lengths) == 1:
+            each = stacked.expand(rows, -1, -1, -1, -1)  # one prompt for all rows: no copy
         else:
-            rows = stacked.index_select(0, self.index)  # [B, 2, H, P, D]
-        return rows[:, 0], rows[:, 1]
+            each = stacked.index_select(0, self.index[:rows])  # [B_l, 2, H, P, D]
+        return each[:, 0], each[:, 1]
 
     def extend(self, mask: Tensor | None, query: Tensor, key: Tensor, causal: bool) -> Tensor | None:
-        """The layer's mask with P columns for the prompt in front: [B, 1, Tq or 1, P + Tk], or None when all is seen.
+        """The layer's mask with P columns for the prompt in front: [B_l, 1, Tq or 1, P + Tk], or None when all is seen.
 
         Layers share one mask, so the answer is remembered for the forward pass.
         """
-        memo = (id(mask), key.shape[2], causal)
+        memo = (id(mask), query.shape[0], key.shape[2], causal)
         if memo not in self._masks:
             # The original is kept beside the result: were it freed, its id could be reused by another mask.
             self._masks[memo] = (mask, self._extend(mask, query, key, causal))
         return self._masks[memo][1]
 
     def _extend(self, mask: Tensor | None, query: Tensor, key: Tensor, causal: bool) -> Tensor | None:
-        assert self._present is not None
-        rows, own, asked = self.index.shape[0], key.shape[2], query.shape[2]
+        rows, own, asked = query.shape[0], key.shape[2], query.shape[2]
         if mask is None and causal:
             # transformers leaves out a purely causal mask and lets the kernel draw the triangle; with prompt columns in
             # front the kernel would draw it in the wrong place.
             mask = torch.ones(asked, own, dtype=torch.bool, device=key.device).tril(own - asked)[None, None]
-        if mask is None and not self._ragged:
+        if mask is None and self._present is None:
             return None
-        present = self._present[:, None, None, :]  # [B, 1, 1, P]
         if mask is None:
             mask = torch.ones(1, 1, 1, own, dtype=torch.bool, device=key.device)
+        elif mask.shape[0] > rows:
+            mask = mask[:rows]  # the rest have not entered yet
+        if self._present is None:
+            places = next(iter(self.layers.values())).shape[3]
+            present = torch.ones(1, 1, 1, places, dtype=torch.bool, device=key.device)
+        else:
+            present = self._present[:rows, None, None, :]  # [B_l, 1, 1, P]
         if mask.dtype != torch.bool:  # additive: 0 where seen, very negative where not
             hidden = torch.zeros_like(present, dtype=mask.dtype)
             present = hidden.masked_fill(~present, torch.finfo(mask.dtype).min)
@@ -100,6 +123,7 @@ def prompted_attention(
     *,
     prompts: PromptStates | None = None,
     capture: dict[int, tuple[Tensor, Tensor]] | None = None,
+    trunk: object = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Attention with prompt keys and values in front of the layer's own.
@@ -109,6 +133,7 @@ def prompted_attention(
         attention_mask: what transformers' `sdpa_mask` made: boolean [B, 1, Tq, Tk], additive, or None.
         prompts: the batch's prompts; None is the bare backbone.
         capture: when given, receives this layer's own keys and values (for initialisation from real activations).
+        trunk: meant for the layers (see `pipeline.backbone.layers`); it passes by here.
 
     Returns:
         [B, Tq, heads, D], and None in place of attention weights.
@@ -130,13 +155,37 @@ def prompted_attention(
         if bias is not None:
             kwargs["position_bias"] = F.pad(bias, (prompt_key.shape[2], 0))
         kwargs["is_causal"] = False
-    dtype = query.dtype
-    if dtype == torch.bfloat16 and query.device.type == "cpu":
-        # The CPU kernel's backward pass is several times slower in bfloat16 than in float32; the matrix products around
-        # it, where bfloat16 gains most, stay in bfloat16.
-        query, key, value = query.float(), key.float(), value.float()
-    out, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    return out.to(dtype), None
+    if query.dtype == torch.bfloat16 and query.device.type == "cpu":
+        return _on_cpu(module, query, key, value, attention_mask, **kwargs), None
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+
+
+SHORT = 160
+"""Keys up to which plain matrix products beat the fused kernel in bfloat16 on a processor."""
+
+
+def _on_cpu(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any) -> Tensor:
+    """Attention in bfloat16 on a processor, [B, Tq, heads, D].
+
+    The fused kernel's backward pass is several times slower in bfloat16 than in float32. Short rows go through plain
+    products, which the tiles compute, as transformers' own eager attention does; long ones through the kernel in
+    float32, since the products' [Tq, Tk] scores would be kept for the way back.
+    """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    causal = kwargs.get("is_causal")
+    causal = (
+        query.shape[2] > 1 and mask is None and bool(getattr(module, "is_causal", True) if causal is None else causal)
+    )
+    plain = not causal and kwargs.get("position_bias") is None and query.shape[1] == key.shape[1]
+    if not plain or key.shape[2] > SHORT:
+        out, _ = sdpa_attention_forward(module, query.float(), key.float(), value.float(), mask, **kwargs)
+        return out.to(query.dtype)
+    scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
+    scores = (query * scale) @ key.transpose(-1, -2)  # [B, H, Tq, Tk]
+    if mask is not None:
+        scores = scores.masked_fill_(~mask, -torch.inf) if mask.dtype == torch.bool else scores.add_(mask)
+    return (scores.softmax(-1) @ value).transpose(1, 2)
 
 
 def register_seam() -> None:

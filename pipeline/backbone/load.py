@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.backbone.attention import SEAM, PromptStates, register_seam
+from pipeline.backbone.layers import Skipped, find_layers, only, open_entrances
 from pipeline.backbone.source import BackboneInfo, describe
 from pipeline.errors import InputError, nearest
 
@@ -33,6 +35,8 @@ class Backbone(nn.Module):
         self.model = model.requires_grad_(False).eval()
         self.tokenizer = tokenizer
         self.info = info
+        self.layers = (find_layers(model, info.layers),)  # in a tuple, so that it is not registered a second time
+        open_entrances(self.layers[0])
 
     def train(self, mode: bool = True) -> Backbone:
         """Frozen means evaluation mode too: no dropout inside the backbone, whatever the modules around it do."""
@@ -50,18 +54,53 @@ class Backbone(nn.Module):
 
         Args:
             input_ids: [B, T]. attention_mask: [B, T] bool. token_type_ids: [B, T] or None.
-            prompts: the batch's prompts; None for the bare model.
+            prompts: the batch's prompts, and the activations of rows that enter above the embeddings; None for the bare
+                model.
             capture: receives each layer's own keys and values.
 
         Returns:
             [B, T, M] in the backbone's dtype.
         """
+        lowest = 0
+        if prompts is not None and prompts.entering and not prompts.rows(min(prompts.entering) - 1):
+            lowest = min(prompts.entering)  # every row enters there or above
+        return self._run(lowest, self.info.layers, input_ids, attention_mask, token_type_ids, prompts, capture=capture)
+
+    @torch.no_grad()
+    def trunk(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None, layers: Iterable[int]
+    ) -> dict[int, Tensor]:
+        """The inputs of chosen layers when no prompt is below them: what every prompt from there on starts from.
+
+        Args:
+            input_ids: [R, T]. attention_mask: [R, T] bool. token_type_ids: [R, T] or None.
+
+        Returns:
+            Layer → [R, T, M] in the backbone's dtype, constants of the frozen backbone. Nothing above the highest runs.
+        """
+        wanted: dict[int, Any] = dict.fromkeys(layers)
+        self._run(0, max(wanted), input_ids, attention_mask, token_type_ids, None, trunk=wanted)
+        return wanted
+
+    def _run(
+        self,
+        start: int,
+        stop: int,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None,
+        prompts: PromptStates | None,
+        **wanted: Any,
+    ) -> Tensor:
         extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         # Where nothing is padded the kernel runs without a mask.
         mask = None if not self.info.causal and bool(attention_mask.all()) else attention_mask
-        out = self.model(
-            input_ids=input_ids, attention_mask=mask, use_cache=False, prompts=prompts, capture=capture, **extra
-        )
+        if any(isinstance(layer, Skipped) for layer in self.layers[0][start:stop]):
+            raise RuntimeError(f"layers {start} to {stop} are needed, but the lower ones were not loaded")
+        with only(self.layers[0], start, stop):
+            out = self.model(
+                input_ids=input_ids, attention_mask=mask, use_cache=False, prompts=prompts, **wanted, **extra
+            )
         return out.last_hidden_state
 
     def backward(self, loss: Tensor) -> None:
@@ -71,6 +110,11 @@ class Backbone(nn.Module):
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights, and so the activations between the layers, are held in."""
+        return next(p.dtype for p in self.model.parameters() if p.is_floating_point())
 
     @torch.no_grad()
     def states_of(self, tokens: Tensor) -> Tensor:
@@ -147,15 +191,30 @@ def load_tokenizer(info: BackboneInfo) -> Any:
 
 
 def load_backbone(
-    model: str, *, revision: str | None = None, dtype: str = "float32", device: str | torch.device = "cpu"
+    model: str,
+    *,
+    revision: str | None = None,
+    dtype: str = "float32",
+    device: str | torch.device = "cpu",
+    mapped: Path | None = None,
 ) -> Backbone:
     """A whole backbone in one process.
 
+    Args:
+        mapped: a folder where the weights are kept in `dtype` and memory-mapped: one copy for all processes of a node,
+            of which only the layers that run are ever read. For a processor; a GPU has its own copy.
+
     Raises:
-        InputError: see `describe`.
+        InputError: see `describe`; `mapped` cannot be written.
     """
     info = describe(model, revision)
-    return Backbone(read_weights(info, dtype).to(device), load_tokenizer(info), info)
+    if mapped is not None:
+        from pipeline.backbone.mapped import read_mapped
+
+        weights = read_mapped(info, dtype, mapped)
+    else:
+        weights = read_weights(info, dtype)
+    return Backbone(weights.to(device), load_tokenizer(info), info)
 
 
 def read_weights(info: BackboneInfo, dtype: str) -> nn.Module:

@@ -51,7 +51,7 @@ class Zero3Backbone(Backbone):
 
         super().__init__(model, tokenizer, info)
         _save_weights_by_name(model)
-        _gather_by_layer(model, info.layers)
+        _gather_by_layer(self.layers[0])
         tethered = _Tethered(model)
         optimizer = torch.optim.SGD([tethered.tether], lr=0.0)
         # From here on `self.model` is DeepSpeed's engine: it gathers each layer before its use and releases it after.
@@ -61,9 +61,9 @@ class Zero3Backbone(Backbone):
     def _engine(self) -> Any:
         return self.model
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """As `Backbone.forward`; all ranks must call it equally often, with any rows."""
-        hidden = super().forward(*args, **kwargs)
+    def _run(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As `Backbone._run`; all ranks must call it equally often and for the same layers, with any rows."""
+        hidden = super()._run(*args, **kwargs)
         if not hidden.requires_grad:
             self.release()  # DeepSpeed keeps what it expects a backward pass to need first
         return hidden
@@ -141,14 +141,12 @@ def _save_weights_by_name(model: nn.Module) -> None:
             module.__class__ = _FrozenLinear
 
 
-def _gather_by_layer(model: nn.Module, layers: int) -> None:
+def _gather_by_layer(layers: nn.ModuleList) -> None:
     """Has DeepSpeed gather and release whole layers: one hook each, where it would hook every norm and activation."""
     from deepspeed.utils import set_z3_leaf_module
 
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == layers:
-            for layer in module:
-                set_z3_leaf_module(layer, True)
+    for layer in layers:
+        set_z3_leaf_module(layer, True)
 
 
 def load_sharded(info: BackboneInfo, dtype: str) -> Zero3Backbone:

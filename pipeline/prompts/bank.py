@@ -1,71 +1,81 @@
-"""The prompt bank: all prompts in play, stacked in one tensor.
+"""The prompt bank: all prompts in play. A row of a batch picks its prompt by index.
 
-A row of a batch picks its prompt by index; a mixed batch, a search, an ensemble and a server differ only in that map.
-
-Every prompt has its own learning rate under any Adam-type optimizer: the parameter holds `prompt / rate` and the bank
-multiplies by `rate`. Adam's step does not depend on the scale of the gradient, so a step of one unit on the parameter
-is a step of `rate` on the prompt. The optimizer needs no groups, and a prompt trained among many ends where it would
-alone.
+Each prompt is a parameter of its own, as long and as deep as it is, and the prompts that a batch uses are stacked when
+it runs. So a search over lengths and depths pays for no padding, a step touches only the prompts of its rows, each has
+its own learning rate and its own Adam, and one that is done leaves the bank while the rest go on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class PromptBank(nn.Module):
-    """N deep prompts over the same layers, padded to the longest.
+    """Deep prompts on one backbone, of any length and any first layer up to the last.
 
     Args:
-        prompts: for each prompt its keys and values, [L, 2, H, P_n, D], fp32; L counts the prompted layers.
-        rates: the factor of each prompt (see above); 1 everywhere when nothing is trained.
-        first_layer: the lowest prompted layer of the backbone.
+        prompts: for each prompt its keys and values, [L_n, 2, H, P_n, D], fp32; L_n counts its prompted layers.
+        layers: of the backbone. Prompt n stands in the top L_n of them.
 
     Raises:
-        ValueError: no prompt, or prompts of different layers, heads or head sizes.
+        ValueError: no prompt; prompts of different heads or head sizes; more prompted layers than there are.
     """
 
-    def __init__(self, prompts: Sequence[Tensor], rates: Sequence[float] | None = None, first_layer: int = 0) -> None:
+    def __init__(self, prompts: Sequence[Tensor], layers: int) -> None:
         super().__init__()
         if not prompts:
             raise ValueError("a prompt bank needs at least one prompt")
-        shapes = {(p.shape[0], p.shape[1], p.shape[2], p.shape[4]) for p in prompts}
+        shapes = {(p.shape[1], p.shape[2], p.shape[4]) for p in prompts}
         if len(shapes) != 1:
-            raise ValueError(f"prompts of one bank must agree in [L, 2, H, ·, D], found {sorted(shapes)}")
-        rates = list(rates) if rates is not None else [1.0] * len(prompts)
-        longest = max(p.shape[3] for p in prompts)
-        stacked = torch.zeros(len(prompts), *prompts[0].shape[:3], longest, prompts[0].shape[4])
-        for n, (prompt, rate) in enumerate(zip(prompts, rates, strict=True)):
-            stacked[n, :, :, :, : prompt.shape[3]] = prompt.float() / rate
-        self.first_layer = first_layer
-        self.kv = nn.Parameter(stacked)  # [N, L, 2, H, P, D]
-        self.lengths: Tensor
-        self.rates: Tensor
-        self.register_buffer("lengths", torch.tensor([p.shape[3] for p in prompts]))  # [N]
-        self.register_buffer("rates", torch.tensor(rates, dtype=torch.float32))  # [N]
+            raise ValueError(f"prompts of one bank must agree in [·, 2, H, ·, D], found {sorted(shapes)}")
+        if any(not 0 < p.shape[0] <= layers for p in prompts):
+            raise ValueError(f"a prompt has {max(p.shape[0] for p in prompts)} layers, the backbone {layers}")
+        self.layers = layers
+        self.prompts = nn.ParameterList([nn.Parameter(p.detach().float().clone()) for p in prompts])
 
     def __len__(self) -> int:
-        return self.kv.shape[0]
+        return len(self.prompts)
 
-    def forward(self, chosen: Tensor | None = None) -> tuple[Tensor, ...]:
-        """The prompts as the attention seam takes them.
+    @property
+    def lengths(self) -> list[int]:
+        """[N] places of each prompt."""
+        return [p.shape[3] for p in self.prompts]
+
+    @property
+    def first_layers(self) -> list[int]:
+        """[N] the lowest layer that each prompt stands in."""
+        return [self.layers - p.shape[0] for p in self.prompts]
+
+    def stack(self, chosen: Sequence[int], places: Sequence[int], firsts: Sequence[int]) -> dict[int, Tensor]:
+        """Prompts as the attention seam takes them, whole or cut to their first places and their upper layers.
 
         Args:
-            chosen: [K] indices of the prompts wanted; None for all.
+            chosen: K places in the bank.
+            places: [K] how many of each prompt's places are used, counted from its first.
+            firsts: [K] ascending, the lowest layer in which each is used.
 
         Returns:
-            One [K, 2, H, P, D] per prompted layer.
+            Layer → [K_l, 2, H, P, D], the first K_l of the chosen, those in use at that layer; P is the longest.
         """
-        kv = self.kv if chosen is None else self.kv.index_select(0, chosen)
-        rates = self.rates if chosen is None else self.rates.index_select(0, chosen)
-        # unbind, not indexing: its gradient is one stack instead of a full tensor of zeros per layer
-        return (kv * rates.view(-1, 1, 1, 1, 1, 1)).unbind(1)
+        longest = max(places)
+        cut = []
+        for n, size, first in zip(chosen, places, firsts, strict=True):
+            own = self.prompts[n]
+            own = own[first - self.layers :, :, :, :size]
+            cut.append(own if size == longest else F.pad(own, (0, 0, 0, longest - size)))
+        stacked: dict[int, list[Tensor]] = {}
+        for depth, group in groupby(cut, key=len):
+            # unbind, not indexing: its gradient is one stack instead of a full tensor of zeros per layer
+            for layer, piece in enumerate(torch.stack(list(group)).unbind(1), start=self.layers - depth):
+                stacked.setdefault(layer, []).append(piece)
+        return {layer: pieces[0] if len(pieces) == 1 else torch.cat(pieces) for layer, pieces in stacked.items()}
 
     @torch.no_grad()
     def bake(self, n: int) -> Tensor:
-        """Prompt `n` as a plain tensor of its own length, [L, 2, H, P_n, D], fp32 on the CPU."""
-        baked = self.kv[n] * self.rates[n]
-        return baked[:, :, :, : int(self.lengths[n])].detach().cpu().clone()
+        """Prompt `n` as a plain tensor, [L_n, 2, H, P_n, D], fp32 on the CPU."""
+        return self.prompts[n].detach().cpu().clone()

@@ -36,7 +36,7 @@ class Member:
     """One baked prompt and its head, fp32 on the CPU.
 
     Args:
-        prompt: [L, 2, H, P, D], L counting the prompted layers.
+        prompt: [L, 2, H, P, D], L counting the prompted layers, the backbone's uppermost.
         weight: [C, M], bias: [C]; None for a shared prompt.
     """
 
@@ -58,7 +58,7 @@ def save_artifact(folder: Path, members: Sequence[Member], facts: Facts) -> Arti
 
     Args:
         folder: appears when everything in it is written.
-        members: at least one, of the same L, H and D.
+        members: at least one, of the same H and D.
         facts: the rest of the manifest.
 
     Returns:
@@ -69,13 +69,13 @@ def save_artifact(folder: Path, members: Sequence[Member], facts: Facts) -> Arti
             values that are not finite.
         ValueError: the facts contradict themselves.
     """
-    layers, _, heads, _, head_size = members[0].prompt.shape
+    _, _, heads, _, head_size = members[0].prompt.shape
     files = _tensors(members)
     contents = {name: save(tensors) for name, tensors in files.items()}
     plain = facts.model_dump(mode="json") | {
         "format_version": FORMAT_VERSION,
         "lengths": [member.prompt.shape[3] for member in members],
-        "layers": layers,
+        "first_layers": [facts.layers - member.prompt.shape[0] for member in members],
         "heads": heads,
         "head_size": head_size,
         "created_by": __version__,
@@ -132,14 +132,14 @@ def check_backbone(artifact: Artifact, info: BackboneInfo, *, where: str | None 
                 expected=f"{own.name}, revision {own.revision} ({getattr(own, part)[:12]}…)",
             )
     manifest = artifact.manifest
-    found = (info.layers >= manifest.first_layer + manifest.layers, info.heads, info.head_size, info.width)
-    if found != (True, manifest.heads, manifest.head_size, manifest.width):
+    found = (info.layers, info.heads, info.head_size, info.width)
+    if found != (manifest.layers, manifest.heads, manifest.head_size, manifest.width):
         raise InputError(
             "the artifact does not fit the backbone's shape",
             where=where,
             found=f"{info.layers} layers, {info.heads} heads of {info.head_size}, width {info.width}",
-            expected=f"{manifest.layers} layers from {manifest.first_layer}, {manifest.heads} heads of "
-            f"{manifest.head_size}, width {manifest.width}",
+            expected=f"{manifest.layers} layers, {manifest.heads} heads of {manifest.head_size}, "
+            f"width {manifest.width}",
         )
 
 

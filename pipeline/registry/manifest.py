@@ -14,7 +14,8 @@ from pipeline.backbone.source import BUILT_IN
 from pipeline.errors import InputError, nearest, raise_all
 from pipeline.tasks import TASK_TYPES, PreparedTask, check_task_name
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 1 had one `first_layer` for all members and counted the layers from there; `_upgraded` reads it."""
 SHARED_PROMPT = "shared-prompt"
 """The name of a shared prompt in the registry."""
 RESERVED_NAMES = frozenset({SHARED_PROMPT})
@@ -101,8 +102,10 @@ class Facts(Section):
     method: Literal["deep"] = "deep"
     combine: Literal["mean", "vote"] | None = None
     """How members answer together; None for a single one."""
-    first_layer: Annotated[int, Field(ge=0)]
-    """The lowest prompted layer."""
+    votes: tuple[Count, ...] | None = None
+    """How often each member counts; None for once each."""
+    layers: Count
+    """Of the backbone; a prompt stands in the uppermost ones."""
     width: Count
     """M, what a head reads."""
     pooling: Literal["mean", "first", "last"]
@@ -120,11 +123,11 @@ class Facts(Section):
 class Manifest(Facts):
     """The facts, and what the files themselves tell."""
 
-    format_version: Literal[1]
+    format_version: Literal[2]
     lengths: tuple[Count, ...] = Field(min_length=1)
     """P of each member."""
-    layers: Count
-    """L, prompted ones only."""
+    first_layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    """The lowest layer that each member stands in."""
     heads: Count
     """H."""
     head_size: Count
@@ -146,6 +149,12 @@ class Manifest(Facts):
             raise ValueError(f"kind {self.kind!r} does not fit the name {self.name!r} and the task")
         if self.kind == "shared" and len(self.lengths) > 1:
             raise ValueError("a shared prompt has one member")
+        if self.votes is not None and len(self.votes) != len(self.lengths):
+            raise ValueError(f"votes {list(self.votes)} do not fit {len(self.lengths)} members")
+        if len(self.first_layers) != len(self.lengths) or max(self.first_layers) >= self.layers:
+            raise ValueError(
+                f"first layers {list(self.first_layers)} do not fit {len(self.lengths)} members on {self.layers} layers"
+            )
         if (self.combine is None) != (len(self.lengths) == 1):
             raise ValueError(f"combine {self.combine!r} does not fit {len(self.lengths)} members")
         if set(self.files) != set(self.expected_shapes()):
@@ -155,7 +164,8 @@ class Manifest(Facts):
     def expected_shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """File → tensor → shape; every tensor is fp32."""
         prompts: dict[str, tuple[int, ...]] = {
-            f"prompt.{n}": (self.layers, 2, self.heads, length, self.head_size) for n, length in enumerate(self.lengths)
+            f"prompt.{n}": (self.layers - first, 2, self.heads, length, self.head_size)
+            for n, (length, first) in enumerate(zip(self.lengths, self.first_layers, strict=True))
         }
         files: dict[str, dict[str, tuple[int, ...]]] = {"prompt.safetensors": prompts}
         if self.task is not None:
@@ -186,17 +196,17 @@ def read_manifest(text: bytes, where: str) -> Manifest:
     if not isinstance(plain, dict):
         raise InputError("the manifest is not a JSON object", where=where, found=type(plain).__name__)
     version = plain.get("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         newer = "a newer deepprompt wrote it: upgrade" if type(version) is int and version > FORMAT_VERSION else None
         raise InputError(
             "artifact of an unknown format version",
             where=where,
             found=repr(version),
-            expected=FORMAT_VERSION,
+            expected=f"1 to {FORMAT_VERSION}",
             hint=newer,
         )
     try:
-        manifest = Manifest.model_validate_json(text)
+        manifest = Manifest.model_validate_json(text if version == FORMAT_VERSION else json.dumps(_upgraded(plain)))
     except ValidationError as error:
         raise_all(manifest_problems(error, where))
         raise  # a ValidationError holds at least one problem
@@ -208,6 +218,15 @@ def read_manifest(text: bytes, where: str) -> Manifest:
             expected=f"fingerprint {manifest.fingerprint}",
         )
     return manifest
+
+
+def _upgraded(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest of version 1 in the words of version 2; its fingerprint stays that of the file."""
+    rest = {key: value for key, value in plain.items() if key not in ("first_layer", "layers")}
+    first, own, lengths = plain.get("first_layer"), plain.get("layers"), plain.get("lengths")
+    if isinstance(first, int) and isinstance(own, int) and isinstance(lengths, list):
+        rest |= {"layers": first + own, "first_layers": [first] * len(lengths)}
+    return {**rest, "format_version": FORMAT_VERSION}
 
 
 def manifest_problems(error: ValidationError, where: str) -> list[InputError]:

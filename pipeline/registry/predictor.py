@@ -1,7 +1,8 @@
 """Answering rows with artifacts: the champions of many tasks, and every member of their ensembles, in one forward pass.
 
-Each row stands in the batch once per member of its task; nothing but the prompt's index and the head's differs. So a
-batch may mix tasks, prompt lengths and ensembles, and every row gets what it would get alone.
+Each row stands in the batch once per member of its task; nothing but the prompt's index and the head's differs, and what
+lies below the members' prompts is computed once. So a batch may mix tasks, prompt lengths, depths and ensembles, and
+every row gets what it would get alone.
 """
 
 from __future__ import annotations
@@ -43,15 +44,14 @@ class Predictor:
         self.backbone = backbone
         self.rows_per_batch = rows_per_batch
         self.readers: dict[str, RowReader] = {}
-        groups: dict[tuple[int, int, str], dict[str, Artifact]] = {}
+        groups: dict[str, dict[str, Artifact]] = {}
         for name, artifact in artifacts.items():
             manifest = artifact.manifest
             if manifest.task is None:
                 raise InputError("a shared prompt answers nothing: it has no head", where=f"artifact {manifest.name!r}")
             check_backbone(artifact, backbone.info)
             self.readers[name] = RowReader(name, artifact, backbone.tokenizer, backbone.info)
-            # Prompts of different layers do not stack, and a model pools one way. In a run all artifacts agree.
-            groups.setdefault((manifest.first_layer, manifest.layers, manifest.pooling), {})[name] = artifact
+            groups.setdefault(manifest.pooling, {})[name] = artifact  # a model pools one way; in a run all agree
         self._groups = [_Group(backbone, group) for group in groups.values()]
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -113,15 +113,15 @@ class Predictor:
 
 
 class _Group:
-    """Tasks whose prompts stack into one bank.
+    """Tasks whose prompts share a bank.
 
     Args:
-        artifacts: name → artifact, all of the same first layer, number of layers and pooling.
+        artifacts: name → artifact, all of the same pooling.
     """
 
     def __init__(self, backbone: Backbone, artifacts: Mapping[str, Artifact]) -> None:
         self.members: dict[str, range] = {}  # name → its places in the bank, which are those in the head bank
-        self.combine = {name: artifact.manifest.combine for name, artifact in artifacts.items()}
+        self.manifests = {name: artifact.manifest for name, artifact in artifacts.items()}
         every = [(artifact.manifest, member) for artifact in artifacts.values() for member in artifact.members]
         for name, artifact in artifacts.items():
             start = self.members[next(reversed(self.members))].stop if self.members else 0
@@ -132,7 +132,7 @@ class _Group:
             assert manifest.task is not None
             classes.append(len(manifest.task.labels))
             kinds.append(TASK_TYPES[manifest.task.type].head)
-        bank = PromptBank([member.prompt for _, member in every], first_layer=first.first_layer)
+        bank = PromptBank([member.prompt for _, member in every], backbone.info.layers)
         heads = HeadBank(classes, backbone.info.width, [0] * len(every), kinds)
         for n, (_, member) in enumerate(every):
             assert member.weight is not None and member.bias is not None
@@ -152,15 +152,18 @@ class _Group:
     def _batch(
         self, names: Sequence[str], encoded: Sequence[Mapping[str, Any]], batch: Sequence[int]
     ) -> Iterator[tuple[int, Tensor]]:
-        repeated = [(i, n) for i in batch for n in self.members[names[i]]]
-        index = [n for _, n in repeated]
-        rows = collate([encoded[i] for i, _ in repeated], prompt=index, head=index, pad_token_id=self.pad)
-        answers = self.model(rows.to(self.model.backbone.device))
+        rows = [(r, n) for r, i in enumerate(batch) for n in self.members[names[i]]]
+        index = [n for _, n in rows]
+        examples = [encoded[i] for i in batch]
+        held = collate(examples, example=[r for r, _ in rows], prompt=index, head=index, pad_token_id=self.pad)
+        answers = self.model(held.to(self.model.backbone.device))
         by_head = {n: logits.softmax(-1).cpu() for n, logits in zip(answers.heads, answers.logits, strict=True)}
         for name in dict.fromkeys(names[i] for i in batch):
             # A head's answers come in the order of its rows, which is the same for all members of a task.
             stacked = torch.stack([by_head[n] for n in self.members[name]])  # [K, A, C]
-            combine = self.combine[name]
+            combine, votes = self.manifests[name].combine, self.manifests[name].votes
+            if votes is not None:
+                stacked = stacked.repeat_interleave(torch.tensor(votes), dim=0)
             combined = stacked[0] if combine is None else COMBINATIONS[combine](stacked)  # [A, C]
             own = [i for i in batch if names[i] == name]
             counts: NDArray[np.int64] = np.array([len(encoded[i]["answer"]) for i in own])

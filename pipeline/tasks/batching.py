@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -20,17 +20,22 @@ _POOL_BATCHES = 32
 
 @dataclass(frozen=True)
 class Batch:
-    """One rectangular batch, padded on the right. B rows, T tokens of the longest row.
+    """R examples padded on the right to T tokens, and the B rows in which they stand under their prompts.
+
+    An example that runs under several prompts stands in several rows, and what the prompts have in common is computed
+    once.
 
     Args:
-        input_ids: [B, T] int64.
-        attention_mask: [B, T] bool, True on tokens, False on padding.
-        token_type_ids: [B, T] int64, or None where the tokenizer has none.
-        answer: [B, T] bool, True where the task answers.
-        labels: [B, T] int64, class ids at answer positions, `IGNORED` elsewhere and where the gold label is unseen.
+        input_ids: [R, T] int64.
+        attention_mask: [R, T] bool, True on tokens, False on padding.
+        token_type_ids: [R, T] int64, or None where the tokenizer has none.
+        answer: [R, T] bool, True where the task answers.
+        labels: [R, T] int64, class ids at answer positions, `IGNORED` elsewhere and where the gold label is unseen.
+        example: [B] int64, the example of each row.
         prompt: [B] int64, the prompt of the bank that each row runs under.
         head: [B] int64, the head that answers each row.
         weight: [B] float32, each row's share of the loss.
+        trunk: layer → [R, T, M], the examples' activations there under no prompt, where they are known.
     """
 
     input_ids: Tensor
@@ -38,69 +43,77 @@ class Batch:
     token_type_ids: Tensor | None
     answer: Tensor
     labels: Tensor
+    example: Tensor
     prompt: Tensor
     head: Tensor
     weight: Tensor
+    trunk: Mapping[int, Tensor] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """B."""
-        return int(self.input_ids.shape[0])
+        return int(self.prompt.shape[0])
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`."""
-        moved: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
         for name, value in moved.items():
-            moved[name] = None if value is None else value.to(device)
+            moved[name] = value.to(device) if isinstance(value, Tensor) else value
+        moved["trunk"] = {layer: states.to(device) for layer, states in self.trunk.items()}
         return Batch(**moved)
 
 
 def collate(
-    rows: Sequence[Mapping[str, Any]],
+    examples: Sequence[Mapping[str, Any]],
     *,
     prompt: Sequence[int],
     head: Sequence[int],
     pad_token_id: int,
+    example: Sequence[int] | None = None,
     weight: Sequence[float] | None = None,
 ) -> Batch:
     """Pads encoded rows (of `EncodedSplit`) to the longest of them.
 
     Args:
-        rows: B mappings with `input_ids`, `labels`, `answer` and perhaps `token_type_ids`.
+        examples: R mappings with `input_ids`, `labels`, `answer` and perhaps `token_type_ids`.
         prompt: index into the prompt bank, per row.
         head: index of the head, per row.
-        pad_token_id: written where a row has ended; masked, so a tokenizer without one may give 0.
+        pad_token_id: written where an example has ended; masked, so a tokenizer without one may give 0.
+        example: which example each of the B rows holds; by default every example stands in one row.
         weight: per row; 1 each by default.
     """
-    if not rows:
+    if not examples:
         raise ValueError("a batch needs at least one row")
-    if len(prompt) != len(rows) or len(head) != len(rows) or (weight is not None and len(weight) != len(rows)):
-        raise ValueError(f"{len(rows)} rows need as many prompt, head and weight entries")
-    longest = max(len(row["input_ids"]) for row in rows)
-    shape = (len(rows), longest)
+    example = range(len(examples)) if example is None else example
+    rows = len(example)
+    if len(prompt) != rows or len(head) != rows or (weight is not None and len(weight) != rows):
+        raise ValueError(f"{rows} rows need as many prompt, head and weight entries")
+    longest = max(len(one["input_ids"]) for one in examples)
+    shape = (len(examples), longest)
     input_ids = np.full(shape, pad_token_id, dtype=np.int64)
     mask = np.zeros(shape, dtype=np.bool_)
     answer = np.zeros(shape, dtype=np.bool_)
     labels = np.full(shape, IGNORED, dtype=np.int64)
-    segments = np.zeros(shape, dtype=np.int64) if "token_type_ids" in rows[0] else None
-    for index, row in enumerate(rows):
-        length = len(row["input_ids"])
-        input_ids[index, :length] = row["input_ids"]
+    segments = np.zeros(shape, dtype=np.int64) if "token_type_ids" in examples[0] else None
+    for index, one in enumerate(examples):
+        length = len(one["input_ids"])
+        input_ids[index, :length] = one["input_ids"]
         mask[index, :length] = True
-        positions = np.asarray(row["answer"], dtype=np.int64)
+        positions = np.asarray(one["answer"], dtype=np.int64)
         answer[index, positions] = True
-        labels[index, positions] = row["labels"]
+        labels[index, positions] = one["labels"]
         if segments is not None:
-            segments[index, :length] = row["token_type_ids"]
+            segments[index, :length] = one["token_type_ids"]
     return Batch(
         input_ids=torch.from_numpy(input_ids),
         attention_mask=torch.from_numpy(mask),
         token_type_ids=None if segments is None else torch.from_numpy(segments),
         answer=torch.from_numpy(answer),
         labels=torch.from_numpy(labels),
+        example=torch.tensor(example, dtype=torch.int64),
         prompt=torch.tensor(prompt, dtype=torch.int64),
         head=torch.tensor(head, dtype=torch.int64),
-        weight=torch.ones(len(rows)) if weight is None else torch.tensor(weight, dtype=torch.float32),
+        weight=torch.ones(rows) if weight is None else torch.tensor(weight, dtype=torch.float32),
     )
 
 

@@ -37,36 +37,24 @@ class Answers:
 
 
 class HeadBank(nn.Module):
-    """N linear heads on hidden states of width M, padded to the widest.
+    """N linear heads on hidden states of width M, each a parameter of its own, like the prompts.
 
     Args:
         classes: the number of labels of each head.
         width: M.
         seeds: where each head's weights start, one seed per head.
-        rates: each head's learning-rate factor, as in `PromptBank`.
         kinds: "cls" for a head that reads a sentence's pooled vector, "token" for one that reads words.
     """
 
-    def __init__(
-        self,
-        classes: Sequence[int],
-        width: int,
-        seeds: Sequence[int],
-        kinds: Sequence[str],
-        rates: Sequence[float] | None = None,
-    ) -> None:
+    def __init__(self, classes: Sequence[int], width: int, seeds: Sequence[int], kinds: Sequence[str]) -> None:
         super().__init__()
-        rates = list(rates) if rates is not None else [1.0] * len(classes)
-        weight = torch.zeros(len(classes), max(classes), width)
-        for n, (count, seed, rate) in enumerate(zip(classes, seeds, rates, strict=True)):
-            draw = torch.Generator().manual_seed(seed)
-            weight[n, :count] = torch.randn(count, width, generator=draw) * 0.02 / rate
         self.classes = tuple(classes)
-        self.weight = nn.Parameter(weight)  # [N, C, M]
-        self.bias = nn.Parameter(torch.zeros(len(classes), max(classes)))  # [N, C]
-        self.rates: Tensor
+        draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.weights = nn.ParameterList(
+            [torch.randn(count, width, generator=draw) * 0.02 for count, draw in zip(classes, draws, strict=True)]
+        )  # each [C_n, M]
+        self.biases = nn.ParameterList([torch.zeros(count) for count in classes])  # each [C_n]
         self.pooled: Tensor
-        self.register_buffer("rates", torch.tensor(rates, dtype=torch.float32))  # [N]
         self.register_buffer("pooled", torch.tensor([kind == "cls" for kind in kinds]))  # [N]
 
     def __len__(self) -> int:
@@ -87,10 +75,7 @@ class HeadBank(nn.Module):
         logits, places, used = [], [], []
         for n in torch.unique(head).tolist():
             place = (owner == n).nonzero()[:, 0]  # [A_n]
-            count = self.classes[n]
-            # The same product as `bake` makes, so that baked answers equal trained ones to the last bit.
-            weight, bias = self.weight[n, :count] * self.rates[n], self.bias[n, :count] * self.rates[n]
-            scores = F.linear(vectors[place], weight, bias)  # [A_n, C_n]
+            scores = F.linear(vectors[place], self.weights[n], self.biases[n])  # [A_n, C_n]
             losses = F.cross_entropy(scores, gold[place], reduction="none", ignore_index=IGNORED)  # [A_n]
             loss = loss.index_put((place,), losses)
             logits.append(scores)
@@ -103,13 +88,10 @@ class HeadBank(nn.Module):
     @torch.no_grad()
     def bake(self, n: int) -> tuple[Tensor, Tensor]:
         """Head `n` as plain tensors: weight [C_n, M] and bias [C_n], fp32 on the CPU."""
-        count = self.classes[n]
-        weight, bias = self.weight[n, :count] * self.rates[n], self.bias[n, :count] * self.rates[n]
-        return weight.detach().cpu().clone(), bias.detach().cpu().clone()
+        return self.weights[n].detach().cpu().clone(), self.biases[n].detach().cpu().clone()
 
     @torch.no_grad()
     def put(self, n: int, weight: Tensor, bias: Tensor) -> None:
         """Gives head `n` baked values, as `bake` returned them."""
-        count = self.classes[n]
-        self.weight[n, :count] = weight / self.rates[n]
-        self.bias[n, :count] = bias / self.rates[n]
+        self.weights[n].copy_(weight)
+        self.biases[n].copy_(bias)

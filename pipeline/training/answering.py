@@ -8,8 +8,9 @@ from pipeline.backbone import Backbone
 from pipeline.model import PromptedModel
 from pipeline.prompts import PromptBank
 from pipeline.tasks import HeadBank, PreparedTask
-from pipeline.training.cohort import Trained
+from pipeline.training.candidates import Trained
 from pipeline.training.evaluate import SplitAnswers, answer_split
+from pipeline.training.trunks import Trunks
 
 
 def answer_together(
@@ -18,17 +19,17 @@ def answer_together(
     split: str,
     trained: Sequence[Trained],
     *,
-    first_layer: int,
     pooling: str,
     rows_per_batch: int = 256,
+    trunks: Trunks | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> SplitAnswers:
-    """The logits of K trained candidates on a split, [K, A, C]."""
-    bank = PromptBank([one.prompt for one in trained], first_layer=first_layer)
+    """The logits of K trained candidates on a split, [K, A, C]; what lies below their prompts is computed once."""
+    bank = PromptBank([one.prompt for one in trained], backbone.info.layers)
     count = len(trained)
     heads = HeadBank([len(task.labels)] * count, backbone.info.width, [0] * count, [task.head] * count)
     for n, one in enumerate(trained):
         heads.put(n, one.weight, one.bias)
     model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device), pooling)
     members = [(n, n) for n in range(len(trained))]
-    return answer_split(model, task, split, members, rows_per_batch=rows_per_batch, on_batch=on_batch)
+    return answer_split(model, task, split, members, rows_per_batch=rows_per_batch, trunks=trunks, on_batch=on_batch)

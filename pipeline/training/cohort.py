@@ -1,15 +1,20 @@
-"""Adaptation: the candidates of a task train together as one cohort.
+"""Adaptation: the candidates of many tasks train together, in one batch, on one backbone.
 
-One batch holds each row once per live candidate, the bank holds the candidates, and each has its own head, learning
-rate, clipping and early stopping. Nothing of one candidate reaches another, so each ends where it would have ended
-alone; but the backbone is loaded once, the rows are tokenised and padded once, and the matrix products are large.
+A step holds the rows of every search that has entered, each row once per live candidate; the bank holds the prompts,
+and each has its own head, learning rate, clock and early stopping. Nothing of one candidate reaches another, so each
+ends where it would have ended alone. But the backbone is held once, rows are tokenised once, what lies below the
+prompts is computed once, and the matrix products are large. Candidates that are done or cut make room for the next
+task's.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, groupby
+from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,221 +23,221 @@ from torch import Tensor
 from pipeline.backbone import Backbone
 from pipeline.model import PromptedModel
 from pipeline.prompts import PromptBank
-from pipeline.tasks import Answers, Batch, HeadBank, PreparedTask, collate, length_batches
+from pipeline.tasks import Batch, HeadBank, collate
+from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.evaluate import answer_split, score_answers
-from pipeline.training.loop import REFERENCE_RATE, LoopSettings, Trainer
-from pipeline.training.starts import Start
+from pipeline.training.loop import Trainer
+from pipeline.training.packing import TOKENS_PER_PASS, Padding, Unit, pack
+from pipeline.training.search import Search
+from pipeline.training.trunks import Trunks
 from pipeline.training.world import World
 
-
-@dataclass(frozen=True)
-class Candidate:
-    """One prompt of a search.
-
-    Args:
-        start: "shared" (from the pretrained prompt, cut or extended) or "scratch".
-        length: P. learning_rate: the prompt's and its head's. seed: draws whatever of the start is random.
-    """
-
-    start: str
-    length: int
-    learning_rate: float
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.start}-p{self.length}-lr{self.learning_rate:g}-s{self.seed}"
+__all__ = ["Candidate", "Cohort", "CohortSettings"]
 
 
 @dataclass(frozen=True)
 class CohortSettings:
-    """How a cohort trains.
+    """How searches share a backbone.
 
     Args:
-        steps: at most. rows: training rows per step, before they are repeated per candidate.
-        warmup: see `LoopSettings`. evaluate_every: steps between dev scores. patience: dev scores without a better one
-            after which a candidate leaves; 0 never. rows_per_forward: the widest evaluation batch.
-        seed: orders the training rows. checkpoint_every: steps; 0 for none.
+        pooling: see `PromptedModel`. room: candidates that train at the same time; a single search may exceed it.
+        checkpoint_every: steps; 0 for none. rows_per_forward: the widest evaluation batch.
+        tokens_per_pass: the widest training pass; 0 for what suits the device.
     """
 
-    steps: int
-    rows: int
-    warmup: float
-    evaluate_every: int
-    patience: int
-    seed: int
     pooling: str
+    room: int = 64
     checkpoint_every: int = 50
     rows_per_forward: int = 256
-
-
-@dataclass
-class Progress:
-    """How far one candidate is: its best dev score so far, and the prompt and head that reached it."""
-
-    score: float = -math.inf
-    loss: float = math.inf
-    step: int = 0
-    stale: int = 0
-    live: bool = True
-    curve: list[tuple[int, float, float]] = field(default_factory=list)  # (step, dev score, dev loss)
-    prompt: Tensor | None = None
-    weight: Tensor | None = None
-    bias: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A candidate at its best dev score: prompt [L, 2, H, P, D], head weight [C, M] and bias [C], all baked."""
-
-    candidate: Candidate
-    score: float
-    loss: float
-    step: int
-    curve: tuple[tuple[int, float, float], ...]
-    prompt: Tensor
-    weight: Tensor
-    bias: Tensor
+    tokens_per_pass: int = 0
 
 
 class Cohort:
-    """The candidates of one task on one backbone replica.
+    """Searches on one backbone replica.
 
     Args:
-        backbone: frozen, whole or sharded.
-        task: prepared; train and dev are used, test is not.
-        candidates: at least one. start: where they begin. settings: how they train. world: the worker's place.
+        backbone: frozen, whole or sharded. searches: in the order in which they enter. settings: how they share.
+        world: the worker's place. trunks: what is known of the layers below the prompts.
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        task: PreparedTask,
-        candidates: Sequence[Candidate],
-        start: Start,
+        searches: Sequence[Search],
         settings: CohortSettings,
         world: World,
+        trunks: Trunks | None = None,
     ) -> None:
-        self.task = task
-        self.candidates = list(candidates)
+        self.searches = list(searches)
         self.settings = settings
         self.world = world
-        rates = [c.learning_rate / REFERENCE_RATE for c in candidates]
-        prompts = [
-            (start.shared if c.start == "shared" else start.scratch)(backbone, c.length, c.seed) for c in candidates
-        ]
-        count, width = len(task.labels), backbone.info.width
-        bank = PromptBank(prompts, rates, start.first_layer)
-        kinds = [task.head] * len(candidates)
-        heads = HeadBank([count] * len(candidates), width, [c.seed for c in candidates], kinds, rates)
-        given = start.heads.get(task.name)
-        if given is not None and given[0].shape == (count, width):
-            for n, candidate in enumerate(candidates):
-                if candidate.start == "shared":
-                    heads.put(n, *given)
+        self.trunks = trunks or Trunks(backbone)
+        self.padding = Padding()
+        self.step = 0
+        sizes = [len(search.candidates) for search in searches]
+        self.first = [0, *accumulate(sizes)]  # search → the place of its first candidate in the banks
+        owners = [(search, candidate) for search in searches for candidate in search.candidates]
+        bank = PromptBank([_begin(backbone, *owner) for owner in owners], backbone.info.layers)
+        heads = HeadBank(
+            [len(search.task.labels) for search, _ in owners],
+            backbone.info.width,
+            [candidate.seed for _, candidate in owners],
+            [search.task.head for search, _ in owners],
+        )
+        for n, (search, candidate) in enumerate(owners):
+            given = search.start.heads.get(search.task.name) if candidate.start == "shared" else None
+            if given is not None and given[0].shape == heads.weights[n].shape:
+                heads.put(n, *given)
         self.model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device), settings.pooling)
-        loop = LoopSettings(settings.steps, settings.warmup, checkpoint_every=settings.checkpoint_every)
-        self.trainer = Trainer(self.model, loop, world, groups=list(range(len(candidates))))
-        self.progress = [Progress() for _ in candidates]
-        self._batches: tuple[int, list[Any]] = (-1, [])
+        self.trainer = Trainer(self.model, world)
+        self.active: list[int] = []
+        self._waiting = deque(range(len(searches)))
+        self._limit = settings.tokens_per_pass or TOKENS_PER_PASS.get(backbone.device.type, 4096)
 
-    def run(self) -> list[Trained]:
-        """Trains the cohort, continuing from its latest checkpoint, and returns every candidate at its best."""
+    def run(self) -> list[list[Trained]]:
+        """Trains all searches, continuing from the latest checkpoint; each search's candidates at their best."""
         latest = self.world.latest()
         if latest is not None:
-            self._restore(*self.trainer.load(latest))
-        if self._live:  # a checkpoint of the very end has none
-            self.trainer.run(self._batch_at, self._after_step, self._state)
-        if any(p.prompt is None for p in self.progress):  # fewer steps than one evaluation interval
-            self._evaluate(self.trainer.step)
-        return [self._trained(c, p) for c, p in zip(self.candidates, self.progress, strict=True)]
+            self._restore(latest)
+        for search in self.searches:
+            for split in ("train", "dev"):
+                self.trunks.prepare(search.task, split, search.first_layers, self.world)
+        self._admit()
+        while self.active:
+            self.trainer.update(self._passes(), self._factors())
+            self.step += 1
+            for s in list(self.active):
+                self._advance(s)
+            self._admit()
+            every = self.settings.checkpoint_every
+            if self.active and every and self.step % every == 0:
+                self.world.save(lambda folder: self.trainer.save(folder, self.step, self._state), self.step)
+        return [search.trained() for search in self.searches]
 
-    @property
-    def _live(self) -> list[int]:
-        return [n for n, p in enumerate(self.progress) if p.live]
+    def _admit(self) -> None:
+        """Lets the next searches in while there is room for them."""
+        while self._waiting:
+            wanted = len(self.searches[self._waiting[0]].live)
+            if self.trainer.live and len(self.trainer.live) + wanted > self.settings.room:
+                break
+            s = self._waiting.popleft()
+            if not self.searches[s].done:  # a checkpoint may hold a search that had ended
+                self._enter(s)
 
-    def _batch_at(self, step: int) -> Batch:
-        """Each row of the step once per live candidate; a candidate's weights add up to 1."""
-        train = self.task.encoded["train"]
-        per_epoch = -(-len(train.rows) // self.settings.rows)
-        epoch, place = divmod(step, per_epoch)
-        if self._batches[0] != epoch:
-            order = length_batches(train.lengths, self.settings.rows, seed=self.settings.seed * 100_003 + epoch)
-            self._batches = (epoch, order)
-        rows = train.take(self._batches[1][place])
-        live = self._live
-        repeated = [n for n in live for _ in rows]
-        return collate(
-            rows * len(live),
-            prompt=repeated,
-            head=repeated,
-            pad_token_id=self.task.pad_token_id,
-            weight=[1.0 / len(rows)] * len(repeated),
-        ).to(self.model.backbone.device)
+    def _enter(self, s: int) -> None:
+        self.active.append(s)
+        for n in self.searches[s].live:
+            place = self.first[s] + n
+            self.trainer.enter(place, [place], self.searches[s].candidates[n].learning_rate)
 
-    def _after_step(self, step: int, answers: Answers, batch: Batch) -> bool:
-        if step % self.settings.evaluate_every == 0 or step == self.settings.steps:
-            self._evaluate(step)
-        best = max(p.score for p in self.progress)
-        note = f"{len(self._live)} of {len(self.candidates)} candidates"
-        if best > -math.inf:
+    def _factors(self) -> dict[int, float]:
+        """Prompt → its learning rate's factor at its own search's step."""
+        return {
+            self.first[s] + n: self.searches[s].schedule.factor(self.searches[s].step)
+            for s in self.active
+            for n in self.searches[s].live
+        }
+
+    def _passes(self) -> list[Batch]:
+        """The rows of the present step, each once per live candidate; a candidate's weights add up to 1."""
+        rows = {s: self.searches[s].rows() for s in self.active}
+        units = [
+            Unit(s, example, int(search.task.encoded["train"].lengths[row]), self.first[s] + n, c.length, c.first_layer)
+            for s in self.active
+            for search in [self.searches[s]]
+            for n in search.live
+            for c in [search.candidates[n]]
+            for example, row in enumerate(rows[s])
+        ]
+        taken = {s: self.searches[s].task.encoded["train"].take(rows[s]) for s in self.active}
+        passes = []
+        for one in pack(units, self._limit):
+            self.padding.count(one)
+            examples = sorted({(unit.search, unit.example) for unit in one})
+            place = {key: r for r, key in enumerate(examples)}
+            batch = collate(
+                [taken[s][example] for s, example in examples],
+                example=[place[unit.search, unit.example] for unit in one],
+                prompt=[unit.prompt for unit in one],
+                head=[unit.prompt for unit in one],
+                pad_token_id=self.searches[one[0].search].task.pad_token_id,
+                weight=[1.0 / len(rows[unit.search]) for unit in one],
+            )
+            own = {s: [rows[s][example] for _, example in group] for s, group in groupby(examples, itemgetter(0))}
+            trunk = self._trunk(own, {unit.first_layer for unit in one}, batch.input_ids.shape[1])
+            passes.append(replace(batch, trunk=trunk).to(self.model.backbone.device))
+        return passes
+
+    def _trunk(self, rows: Mapping[int, Sequence[int]], layers: set[int], width: int) -> dict[int, Tensor]:
+        """What the cache knows of a pass, search after search: layer → [R, T, M], where it knows every row."""
+        found = [self.trunks.take(self.searches[s].task, "train", own, layers, width) for s, own in rows.items()]
+        return {
+            layer: torch.cat([one[layer] for one in found]) for layer in layers if all(layer in one for one in found)
+        }
+
+    def _advance(self, s: int) -> None:
+        """Ends a search's step: looks at dev when it is due, lets go who is done."""
+        search = self.searches[s]
+        before = search.live
+        search.step += 1
+        if search.looks_at_dev:
+            self._evaluate(s)
+            search.cut()
+        leaving = before if search.done else sorted({*before} - {*search.live})
+        for n in leaving:
+            self.trainer.leave(self.first[s] + n)
+        if search.done:
+            self.active.remove(s)
+        best = max(p.score for p in search.progress)
+        note = f"{len(search.live)} of {len(search.candidates)} candidates"
+        if best > -float("inf"):
             note += f", best dev {best:.3f}"
-        self.world.event(stage="adapt", task=self.task.name, done=step, total=self.settings.steps, note=note)
-        return not self._live
+        done = search.settings.steps if search.done else search.step
+        self.world.event(stage="adapt", task=search.task.name, done=done, total=search.settings.steps, note=note)
 
-    def _evaluate(self, step: int) -> None:
-        """Scores the live candidates on dev, keeps the best of each, and lets the ones that stopped improving go."""
-        live = self._live
-        members = [(n, n) for n in live]
-        answers = answer_split(self.model, self.task, "dev", members, rows_per_batch=self.settings.rows_per_forward)
-        losses = answers.loss(torch.from_numpy(self.task.label_ids("dev")))
+    def _evaluate(self, s: int) -> None:
+        """Scores a search's live candidates on dev."""
+        search = self.searches[s]
+        task, live = search.task, search.live
+        places = [self.first[s] + n for n in live]
+        members = [(place, place) for place in places]
+        rows = self.settings.rows_per_forward
+        answers = answer_split(self.model, task, "dev", members, rows_per_batch=rows, trunks=self.trunks)
+        losses = answers.loss(torch.from_numpy(task.label_ids("dev")))
         bank, heads = self.model.bank, self.model.heads
         assert bank is not None
         for k, n in enumerate(live):
-            p = self.progress[n]
-            value = score_answers(self.task, "dev", answers.logits[k].argmax(-1), answers.offsets)[self.task.metric]
-            p.curve.append((step, value, losses[k]))
-            # Equal scores are common on small dev sets: the lower loss is then the better candidate.
-            if (value, -losses[k]) > (p.score, -p.loss):
-                p.stale = 0 if value > p.score else p.stale + 1
-                p.score, p.loss, p.step = value, losses[k], step
-                p.prompt = bank.bake(n)
-                p.weight, p.bias = heads.bake(n)
-            else:
-                p.stale += 1
-            if self.settings.patience and p.stale >= self.settings.patience:
-                p.live = False
+            score = score_answers(task, "dev", answers.logits[k].argmax(-1), answers.offsets)[task.metric]
+            search.record(n, score, losses[k], (bank.bake(places[k]), *heads.bake(places[k])))
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors: dict[str, Tensor] = {}
         plain = []
-        for n, p in enumerate(self.progress):
-            for name in ("prompt", "weight", "bias"):
-                value = getattr(p, name)
-                if value is not None:
-                    tensors[f"{n}.{name}"] = value
-            known = p.score > -math.inf
-            plain.append(
-                {
-                    "score": p.score if known else None,
-                    "loss": p.loss if known else None,
-                    "step": p.step,
-                    "stale": p.stale,
-                    "live": p.live,
-                    "curve": p.curve,
-                }
-            )
-        return tensors, {"progress": plain, "candidates": [asdict(c) for c in self.candidates]}
+        for s, search in enumerate(self.searches):
+            own, entry = search.state()
+            tensors |= {f"{s}.{name}": value for name, value in own.items()}
+            plain.append(entry)
+        padding = {"used": self.padding.used, "whole": self.padding.whole}
+        return tensors, {"searches": plain, "active": self.active, "padding": padding}
 
-    def _restore(self, tensors: dict[str, Tensor], extra: dict[str, Any]) -> None:
-        for n, (p, plain) in enumerate(zip(self.progress, extra["progress"], strict=True)):
-            if plain["score"] is not None:
-                p.score, p.loss = plain["score"], plain["loss"]
-            p.step, p.stale, p.live = plain["step"], plain["stale"], plain["live"]
-            p.curve = [(int(s), float(v), float(loss)) for s, v, loss in plain["curve"]]
-            p.prompt, p.weight, p.bias = (tensors.get(f"{n}.{name}") for name in ("prompt", "weight", "bias"))
+    def _restore(self, folder: Path) -> None:
+        def enter(extra: Mapping[str, Any]) -> None:
+            for search, plain in zip(self.searches, extra["searches"], strict=True):
+                search.restore({}, plain)
+            self._waiting = deque(s for s in self._waiting if self.searches[s].step == 0)
+            for s in extra["active"]:
+                self._enter(s)
 
-    @staticmethod
-    def _trained(candidate: Candidate, p: Progress) -> Trained:
-        assert p.prompt is not None and p.weight is not None and p.bias is not None
-        return Trained(candidate, p.score, p.loss, p.step, tuple(p.curve), p.prompt, p.weight, p.bias)
+        state = self.trainer.load(folder, enter)
+        self.step = state.step
+        self.padding = Padding(**state.plain["padding"])
+        for s, search in enumerate(self.searches):
+            prefix = f"{s}."
+            own = {k.removeprefix(prefix): v for k, v in state.tensors.items() if k.startswith(prefix)}
+            search.restore(own, state.plain["searches"][s])
+
+
+def _begin(backbone: Backbone, search: Search, candidate: Candidate) -> Tensor:
+    """A candidate's prompt before its first step."""
+    make = search.start.shared if candidate.start == "shared" else search.start.scratch
+    return make(backbone, candidate.length, candidate.first_layer, candidate.seed)

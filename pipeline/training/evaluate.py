@@ -7,7 +7,7 @@ final test are one forward pass each (Lester et al. 2021, section 6: "a single f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pipeline.model import PromptedModel
 from pipeline.tasks import PreparedTask, collate, decode_answers, length_batches, score
+from pipeline.training.trunks import Trunks
 
 TOKENS_PER_FORWARD = 16384
 """The widest forward pass of an evaluation, members and padding included: long rows go through in smaller batches."""
@@ -58,6 +59,7 @@ def answer_split(
     members: Sequence[Member],
     *,
     rows_per_batch: int,
+    trunks: Trunks | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> SplitAnswers:
     """All members' logits on a split.
@@ -65,22 +67,27 @@ def answer_split(
     Args:
         members: K of them, all with heads of the task.
         rows_per_batch: rows of the widest batch, members included.
+        trunks: where what lies below the prompts may be known; else it is computed, once for all members.
         on_batch: hears (batches done, batches in all).
     """
+    assert model.bank is not None
     encoded = task.encoded[split]
     offsets = np.concatenate([[0], np.cumsum(task.answers_per_row(split))])
     result = torch.zeros(len(members), int(offsets[-1]), len(task.labels))
     fitting = min(rows_per_batch, TOKENS_PER_FORWARD // int(encoded.lengths.max()))
     batches = length_batches(encoded.lengths, max(1, fitting // len(members)))
+    begins = {model.bank.first_layers[prompt] for prompt, _ in members}
     for done, indices in enumerate(batches, start=1):
-        rows = encoded.take(indices)
         batch = collate(
-            rows * len(members),
-            prompt=[prompt for prompt, _ in members for _ in rows],
-            head=[head for _, head in members for _ in rows],
+            encoded.take(indices),
+            example=[i for _ in members for i in range(len(indices))],
+            prompt=[prompt for prompt, _ in members for _ in indices],
+            head=[head for _, head in members for _ in indices],
             pad_token_id=task.pad_token_id,
-        ).to(model.backbone.device)
-        answers = model(batch)
+        )
+        if trunks is not None:
+            batch = replace(batch, trunk=trunks.take(task, split, indices, begins, batch.input_ids.shape[1]))
+        answers = model(batch.to(model.backbone.device))
         place = torch.from_numpy(np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in indices]))
         by_head = dict(zip(answers.heads, answers.logits, strict=True))
         for k, (_, head) in enumerate(members):
@@ -93,6 +100,16 @@ def answer_split(
 def score_answers(task: PreparedTask, split: str, classes: Tensor, offsets: NDArray[np.int64]) -> dict[str, float]:
     """The task's metrics for one class id per answer position [A]."""
     return score(task.metric, task.gold(split), decode_split(task, split, classes, offsets))
+
+
+def score_rows(task: PreparedTask, split: str, classes: Tensor, rows: NDArray[np.int64]) -> float:
+    """The task's own metric on some rows of a split, for one class id per answer position of theirs, row after row."""
+    counts = task.answers_per_row(split)[rows]
+    ids = classes.tolist()
+    per_row = [ids[start:end] for start, end in pairwise([0, *np.cumsum(counts).tolist()])]
+    gold, words = task.gold(split), task.words(split)
+    gold, words = [gold[row] for row in rows], [words[row] for row in rows]
+    return score(task.metric, gold, decode_answers(task.labels, task.metric, per_row, words, gold))[task.metric]
 
 
 def decode_split(task: PreparedTask, split: str, classes: Tensor, offsets: NDArray[np.int64]) -> list[Any]:

@@ -2,6 +2,10 @@
 
 Every batch mixes tasks; each task has its own head, all rows run under prompt 0. The batch of a step is drawn for the
 whole group and dealt to the ranks, so the gradients do not depend on how many there are.
+
+The prompt is *nested*: each step trains its first q places only, q drawn anew, so that any prefix of it is a prompt by
+itself and one pretraining serves every length (the idea of Matryoshka representations, Kusupati et al. 2022, section 3,
+with one draw a step instead of a sum over sizes).
 """
 
 from __future__ import annotations
@@ -9,15 +13,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from pipeline.backbone import Backbone
 from pipeline.model import PromptedModel
 from pipeline.prompts import PromptBank
 from pipeline.tasks import Answers, Batch, HeadBank, Mixture, PreparedTask, collate
-from pipeline.training.loop import REFERENCE_RATE, LoopSettings, Trainer
+from pipeline.training.loop import Schedule, Trainer
 from pipeline.training.starts import make_prompt
 from pipeline.training.world import World
 
@@ -28,8 +34,9 @@ class PretrainSettings:
 
     Args:
         steps: optimizer steps. rows: rows per step over all ranks. learning_rate: the prompt's and the heads'.
-        warmup, checkpoint_every: see `LoopSettings`. exponent, cap: see `Mixture`. seed: schedule and start.
+        warmup: see `Schedule`. exponent, cap: see `Mixture`. seed: schedule, lengths and start.
         length: P. init: the initialiser. first_layer: the lowest prompted layer. pooling: see `PromptedModel`.
+        nested: whether each step draws a length. checkpoint_every: steps; 0 for none.
     """
 
     steps: int
@@ -43,6 +50,7 @@ class PretrainSettings:
     init: str
     first_layer: int
     pooling: str
+    nested: bool = True
     checkpoint_every: int = 50
 
 
@@ -60,6 +68,17 @@ class SharedPrompt:
     curve: list[tuple[int, float]]
 
 
+def nested_places(length: int, seed: int, step: int) -> int:
+    """How many places a step trains: the whole prompt in every other step, else any number of them.
+
+    Longest first: step 0 trains all places, and the whole prompt, which most uses take, is never rarer than a cut one.
+    A function of the seed and the step alone, so that every rank and every resumed run draws the same.
+    """
+    if step % 2 == 0:
+        return length
+    return int(np.random.default_rng([seed & 0xFFFFFFFF, 2, step]).integers(1, length + 1))
+
+
 class Pretraining:
     """Trains the shared prompt on one rank of a group.
 
@@ -74,21 +93,21 @@ class Pretraining:
         self.order = list(self.tasks)
         self.settings = settings
         self.world = world
-        rate = settings.learning_rate / REFERENCE_RATE
         first = make_prompt(settings.init, backbone, settings.length, settings.seed, settings.first_layer)
-        bank = PromptBank([first], [rate], settings.first_layer)
+        bank = PromptBank([first], backbone.info.layers)
         heads = HeadBank(
             [len(task.labels) for task in self.tasks.values()],
             backbone.info.width,
             [settings.seed + i for i in range(len(self.tasks))],
             [task.head for task in self.tasks.values()],
-            [rate] * len(self.tasks),
         )
         self.model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device), settings.pooling)
-        loop = LoopSettings(settings.steps, settings.warmup, checkpoint_every=settings.checkpoint_every)
-        self.trainer = Trainer(self.model, loop, world, groups=[0] * len(self.tasks))
+        self.schedule = Schedule(settings.steps, settings.warmup)
+        self.trainer = Trainer(self.model, world)
+        self.trainer.enter(0, range(len(self.tasks)), settings.learning_rate)
         sizes = {name: len(task.encoded["train"].rows) for name, task in self.tasks.items()}
         self.mixture = Mixture(sizes, settings.exponent, settings.cap, settings.seed)
+        self.step = 0
         self.curve: list[tuple[int, float]] = []
         self._recent: list[float] = []
 
@@ -96,13 +115,20 @@ class Pretraining:
         """Trains to the end, continuing from the latest checkpoint."""
         latest = self.world.latest()
         if latest is not None:
-            _, extra = self.trainer.load(latest)
-            self.curve = [(int(step), float(loss)) for step, loss in extra["curve"]]
-            self._recent = list(extra["recent"])
-        self.trainer.run(self.batch_at, self._after_step, self._state)
+            self._restore(latest)
+        every = self.settings.checkpoint_every
+        while self.step < self.settings.steps:
+            self._train_step()
+            if every and self.step % every == 0 and self.step < self.settings.steps:
+                self.world.save(lambda folder: self.trainer.save(folder, self.step, self._state), self.step)
         bank, heads = self.model.bank, self.model.heads
         assert bank is not None
         return SharedPrompt(bank.bake(0), {name: heads.bake(n) for n, name in enumerate(self.order)}, self.curve)
+
+    def places_at(self, step: int) -> int:
+        """How many places of the prompt a step trains."""
+        settings = self.settings
+        return nested_places(settings.length, settings.seed, step) if settings.nested else settings.length
 
     def batch_at(self, step: int) -> Batch:
         """This rank's rows of a step, each weighing the same over all ranks."""
@@ -117,14 +143,23 @@ class Pretraining:
         batch = collate(rows, prompt=[0] * len(own), head=head, pad_token_id=pad, weight=weight)
         return batch.to(self.model.backbone.device)
 
-    def _after_step(self, step: int, answers: Answers, batch: Batch) -> bool:
-        self._recent.append(float(answers.loss.detach().mean()))
-        if step % 10 == 0 or step == self.settings.steps:
-            self.curve.append((step, sum(self._recent) / len(self._recent)))
+    def _train_step(self) -> None:
+        factors = {0: self.schedule.factor(self.step)}
+        batch = self.batch_at(self.step)
+        answers: list[Answers] = self.trainer.update([batch], factors, places=self.places_at(self.step))
+        self.step += 1
+        self._recent.append(float(answers[0].loss.detach().mean()))
+        if self.step % 10 == 0 or self.step == self.settings.steps:
+            self.curve.append((self.step, sum(self._recent) / len(self._recent)))
             self._recent = []
         note = f"loss {self.curve[-1][1]:.3f}" if self.curve else ""
-        self.world.event(stage="pretrain", done=step, total=self.settings.steps, note=note)
-        return False
+        self.world.event(stage="pretrain", done=self.step, total=self.settings.steps, note=note)
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {}, {"curve": self.curve, "recent": self._recent}
+
+    def _restore(self, folder: Path) -> None:
+        state = self.trainer.load(folder)
+        self.step = state.step
+        self.curve = [(int(step), float(loss)) for step, loss in state.plain["curve"]]
+        self._recent = list(state.plain["recent"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pipeline.training.cohort import Candidate, Trained
+from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.pretrain import SharedPrompt
 from pipeline.training.world import save_json
 
@@ -38,7 +38,7 @@ def save_trained(folder: Path, trained: Sequence[Trained]) -> None:
     plain = []
     for n, one in enumerate(trained):
         tensors |= {f"{n}.prompt": one.prompt, f"{n}.weight": one.weight, f"{n}.bias": one.bias}
-        scores = {"score": one.score, "loss": one.loss, "step": one.step, "curve": one.curve}
+        scores = {"score": one.score, "loss": one.loss, "step": one.step, "curve": one.curve, "cut": one.cut}
         plain.append({"candidate": asdict(one.candidate), **scores})
     save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "trained.safetensors")
     save_json(folder / "trained.json", plain)
@@ -58,6 +58,7 @@ def load_trained(folder: Path) -> list[Trained]:
             prompt=tensors[f"{n}.prompt"],
             weight=tensors[f"{n}.weight"],
             bias=tensors[f"{n}.bias"],
+            cut=one["cut"],
         )
         for n, one in enumerate(plain)
     ]

@@ -1,24 +1,10 @@
-"""Choices made on dev, and only there: a task's winner, its best cell of the search, its ensemble."""
+"""Choices made on dev, and only there: a task's winner and its best cell of the search."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
-from pipeline.prompts import COMBINATIONS
-from pipeline.training.cohort import Trained
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    """Members of an ensemble, by place among the trained candidates, how they are combined, and the dev score."""
-
-    members: tuple[int, ...]
-    combine: str
-    score: float
+from pipeline.training.candidates import Cell, Trained
 
 
 def ranked(trained: Sequence[Trained]) -> list[int]:
@@ -28,15 +14,31 @@ def ranked(trained: Sequence[Trained]) -> list[int]:
     )
 
 
+def choose_winner(trained: Sequence[Trained], tolerance: float) -> int:
+    """The best candidate of the cheapest depth: of all within `tolerance` of the best dev score, the fewest layers.
+
+    Fewer prompted layers are fewer to train, store and serve, and more of the backbone is trunk.
+
+    Args:
+        tolerance: in the units of the task's metric; 0 takes the best score, whatever its depth.
+    """
+    order = ranked(trained)
+    enough = trained[order[0]].score - tolerance
+    return max(
+        (n for n in order if trained[n].score >= enough),
+        key=lambda n: (trained[n].candidate.first_layer, -order.index(n)),
+    )
+
+
 def best_cell(trained: Sequence[Trained], start: str) -> list[int]:
-    """All seeds of the (length, learning rate) with the best mean dev score among candidates of one start.
+    """All seeds of the cell with the best mean dev score among candidates of one start that were not cut.
 
     Seeds are repetitions, not candidates to pick from: what a start is worth is the mean over them.
     """
-    cells: dict[tuple[int, float], list[int]] = {}
+    cells: dict[Cell, list[int]] = {}
     for n, one in enumerate(trained):
-        if one.candidate.start == start:
-            cells.setdefault((one.candidate.length, one.candidate.learning_rate), []).append(n)
+        if one.candidate.start == start and one.cut is None:
+            cells.setdefault(one.candidate.cell, []).append(n)
     if not cells:
         return []
 
@@ -45,23 +47,3 @@ def best_cell(trained: Sequence[Trained], start: str) -> list[int]:
         return mean_score, -sum(trained[n].loss for n in cell) / len(cell)
 
     return max(cells.values(), key=merit)
-
-
-def choose_ensemble(
-    order: Sequence[int], probabilities: Tensor, size: int, score: Callable[[Tensor], float]
-) -> Ensemble:
-    """The best of the first 2, 3, … `size` candidates under every way to combine them.
-
-    Args:
-        order: candidates from best to worst.
-        probabilities: [K, A, C] of all candidates on dev.
-        size: the largest ensemble.
-        score: class ids [A] → the task's metric on dev.
-    """
-    tried = []
-    for count in range(min(2, len(order)), min(size, len(order)) + 1):
-        members = tuple(order[:count])
-        for name, combine in COMBINATIONS.items():
-            combined = combine(probabilities[torch.tensor(members)])
-            tried.append(Ensemble(members, name, score(combined.argmax(-1))))
-    return max(tried, key=lambda e: (e.score, -len(e.members)))  # of equals the smaller, then the mean

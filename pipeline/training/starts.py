@@ -16,25 +16,24 @@ class Start:
     """What the candidates of an adaptation start from.
 
     Args:
-        prompt: the shared prompt [L, 2, H, P, D], or None when nothing was pretrained.
+        prompt: the shared prompt [L, 2, H, P, D] in the backbone's top L layers, or None when nothing was pretrained.
         heads: task → (weight [C, M], bias [C]) as pretraining left them.
         init: the initialiser for whatever is new.
-        first_layer: the lowest prompted layer.
     """
 
     prompt: Tensor | None
     heads: dict[str, tuple[Tensor, Tensor]]
     init: str
-    first_layer: int
 
-    def shared(self, backbone: Backbone, places: int, seed: int) -> Tensor:
-        """The shared prompt cut or extended to `places`, [L, 2, H, places, D]."""
+    def shared(self, backbone: Backbone, places: int, first_layer: int, seed: int) -> Tensor:
+        """The shared prompt's upper layers, cut or extended to `places`, [L, 2, H, places, D]."""
         assert self.prompt is not None
-        return resize(self.prompt, places, lambda missing: self.scratch(backbone, missing, seed))
+        upper = self.prompt[first_layer - backbone.info.layers :]
+        return resize(upper, places, lambda missing: self.scratch(backbone, missing, first_layer, seed))
 
-    def scratch(self, backbone: Backbone, places: int, seed: int) -> Tensor:
-        """A prompt that has seen no task, [L, 2, H, places, D]."""
-        return make_prompt(self.init, backbone, places, seed, self.first_layer)
+    def scratch(self, backbone: Backbone, places: int, first_layer: int, seed: int) -> Tensor:
+        """A prompt that has seen no task, [L, 2, H, places, D], L the layers from `first_layer` up."""
+        return make_prompt(self.init, backbone, places, seed, first_layer)
 
 
 def make_prompt(init: str, backbone: Backbone, places: int, seed: int, first_layer: int) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.backbone import PromptStates, load_backbone
-from tests.tiny import FAMILIES, tiny_backbone
+from pipeline.backbone import load_backbone
+from tests.tiny import FAMILIES, states_of, tiny_backbone
 
 TOLERANCE = 1e-5
 
@@ -59,7 +59,7 @@ def test_the_seam_is_attention_over_prompt_and_tokens(family):
     model = backbone(family)
     ids = ids_for(model, 1, 9)
     prompts = prompts_for(model, 1, 5)
-    states = PromptStates(prompts.unbind(0), torch.zeros(1, dtype=torch.long), torch.tensor([5]))
+    states = states_of(prompts, torch.zeros(1, dtype=torch.long), torch.tensor([5]))
     ours = model(ids, torch.ones_like(ids, dtype=torch.bool), prompts=states)
     assert torch.allclose(ours, plain_attention(model, family, ids, prompts[:, 0]), atol=1e-4, rtol=1e-4)
 
@@ -73,9 +73,8 @@ def test_without_prompts_the_backbone_is_the_bare_model(family):
     mask = torch.ones_like(ids, dtype=torch.bool)
     mask[1, 5:] = False
     bare = AutoModel.from_pretrained(model.info.folder).eval()(input_ids=ids, attention_mask=mask.long())
-    none = PromptStates([], torch.zeros(3, dtype=torch.long), torch.zeros(1, dtype=torch.long))
-    empty = PromptStates(prompts_for(model, 2, 0).unbind(0), torch.tensor([0, 1, 0]), torch.tensor([0, 0]))
-    for prompts in (None, none, empty):
+    empty = states_of(prompts_for(model, 2, 0), torch.tensor([0, 1, 0]), torch.tensor([0, 0]))
+    for prompts in (None, empty):
         ours = model(ids, mask, prompts=prompts)
         assert torch.allclose(ours[mask], bare.last_hidden_state[mask], atol=TOLERANCE)
 
@@ -93,11 +92,11 @@ def test_a_mixed_batch_gives_each_row_what_it_gets_alone(family, lengths, tokens
     prompts = prompts_for(model, len(lengths), max(lengths))
     ids = ids_for(model, len(tokens), max(tokens))
     mask = torch.arange(max(tokens)) < torch.tensor(tokens)[:, None]
-    mixed = model(ids, mask, prompts=PromptStates(prompts.unbind(0), index, torch.tensor(lengths)))
+    mixed = model(ids, mask, prompts=states_of(prompts, index, torch.tensor(lengths)))
     for row, size in enumerate(tokens):
         own = int(index[row])
-        alone = PromptStates(
-            prompts[:, own : own + 1, :, :, : lengths[own]].unbind(0),
+        alone = states_of(
+            prompts[:, own : own + 1, :, :, : lengths[own]],
             torch.zeros(1, dtype=torch.long),
             torch.tensor([lengths[own]]),
         )
@@ -112,12 +111,12 @@ def test_order_and_padding_change_nothing(family):
     mask = torch.arange(7) < torch.tensor([7, 4, 2, 6])[:, None]
     prompts, lengths = prompts_for(model, 3, 6), torch.tensor([6, 2, 4])
     index = torch.tensor([2, 0, 1, 1])
-    result = model(ids, mask, prompts=PromptStates(prompts.unbind(0), index, lengths))
+    result = model(ids, mask, prompts=states_of(prompts, index, lengths))
     order = torch.tensor([3, 1, 0, 2])
-    shuffled = model(ids[order], mask[order], prompts=PromptStates(prompts.unbind(0), index[order], lengths))
+    shuffled = model(ids[order], mask[order], prompts=states_of(prompts, index[order], lengths))
     wider_ids = torch.cat([ids, torch.full((4, 5), 3)], dim=1)
     wider_mask = torch.cat([mask, torch.zeros(4, 5, dtype=torch.bool)], dim=1)
-    wider = model(wider_ids, wider_mask, prompts=PromptStates(prompts.unbind(0), index, lengths))
+    wider = model(wider_ids, wider_mask, prompts=states_of(prompts, index, lengths))
     for row in range(4):
         seen = mask[row]
         assert torch.allclose(shuffled[(order == row).nonzero()[0, 0]][seen], result[row][seen], atol=TOLERANCE)
@@ -130,8 +129,8 @@ def test_upper_layers_only():
     ids = ids_for(model, 2, 6)
     mask = torch.ones_like(ids, dtype=torch.bool)
     index = torch.zeros(2, dtype=torch.long)
-    upper = model(ids, mask, prompts=PromptStates(prompts[2:].unbind(0), index, torch.tensor([4]), first_layer=2))
-    everywhere = model(ids, mask, prompts=PromptStates(prompts.unbind(0), index, torch.tensor([4])))
+    upper = model(ids, mask, prompts=states_of(prompts[2:], index, torch.tensor([4]), first_layer=2))
+    everywhere = model(ids, mask, prompts=states_of(prompts, index, torch.tensor([4])))
     assert not torch.allclose(upper, everywhere, atol=1e-3)
     assert not torch.allclose(upper, model(ids, mask), atol=1e-3)
 
@@ -140,7 +139,7 @@ def test_a_prompt_takes_no_positions():
     """As many tokens as the model has positions, and a prompt besides."""
     model = backbone("bert")
     ids = ids_for(model, 1, 64)
-    prompts = PromptStates(prompts_for(model, 1, 20).unbind(0), torch.zeros(1, dtype=torch.long), torch.tensor([20]))
+    prompts = states_of(prompts_for(model, 1, 20), torch.zeros(1, dtype=torch.long), torch.tensor([20]))
     assert torch.isfinite(model(ids, torch.ones_like(ids, dtype=torch.bool), prompts=prompts)).all()
 
 
@@ -157,7 +156,7 @@ def test_gradient_checkpointing_changes_no_gradient(family):
                     module.p = 0.0
         kv = prompts_for(model, 2, 4).requires_grad_()
         ids = ids_for(model, 2, 6)
-        states = PromptStates(kv.unbind(0), torch.tensor([0, 1]), torch.tensor([4, 3]))
+        states = states_of(kv, torch.tensor([0, 1]), torch.tensor([4, 3]))
         model(ids, torch.ones_like(ids, dtype=torch.bool), prompts=states).square().sum().backward()
         found.append(kv.grad)
     assert torch.allclose(found[0], found[1], atol=TOLERANCE, rtol=1e-4)
@@ -167,7 +166,7 @@ def test_bfloat16_backbone_with_float32_prompts():
     model = load_backbone(str(tiny_backbone("bert")), dtype="bfloat16")
     kv = prompts_for(model, 1, 4).requires_grad_()
     ids = ids_for(model, 2, 6)
-    states = PromptStates(kv.unbind(0), torch.zeros(2, dtype=torch.long), torch.tensor([4]))
+    states = states_of(kv, torch.zeros(2, dtype=torch.long), torch.tensor([4]))
     hidden = model(ids, torch.ones_like(ids, dtype=torch.bool), prompts=states)
     hidden.float().sum().backward()
     assert hidden.dtype == torch.bfloat16 and kv.grad.dtype == torch.float32 and kv.grad.abs().sum() > 0

@@ -14,9 +14,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.backbone import PromptStates, describe, load_backbone
+from pipeline.backbone import describe, load_backbone
 from pipeline.backbone.sharding import SHARE_FOR_WEIGHTS, choose_sharding, has_compiler, readable, what_zero3_lacks
 from pipeline.errors import InputError
+from tests.tiny import states_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GB = 10**9
@@ -145,7 +146,7 @@ def gradient(backbone, rows, own, first_layer, *, reduce=False, forwards=1):
     bank = rows["bank"][first_layer:].clone().requires_grad_()
     loss = torch.zeros(())
     for _ in range(forwards):
-        states = PromptStates(bank.unbind(0), rows["prompt"][own], torch.tensor([6, 2, 4]), first_layer)
+        states = states_of(bank, rows["prompt"][own], torch.tensor([6, 2, 4]), first_layer)
         width = int(rows["mask"][own].sum(1).max())  # ranks pad to different lengths
         mask = rows["mask"][own][:, :width]
         hidden = backbone(rows["ids"][own][:, :width], mask, prompts=states).float()

@@ -26,7 +26,7 @@ from pipeline.backbone import describe, load_backbone
 from pipeline.model import PromptedModel
 from pipeline.prompts import PromptBank, normal
 from pipeline.tasks import Batch, HeadBank
-from pipeline.training.loop import LoopSettings, Trainer
+from pipeline.training.loop import Trainer
 from pipeline.training.world import LocalWorld
 
 ROWS, TOKENS, PLACES, CLASSES = 32, 64, 16, 4
@@ -44,17 +44,19 @@ def make_batch(vocabulary: int, ragged: bool) -> Batch:
     labels = torch.full((ROWS, TOKENS), -100)
     labels[:, 0] = torch.randint(CLASSES, (ROWS,), generator=draw)
     zeros = torch.zeros(ROWS, dtype=torch.long)
-    return Batch(ids, mask, torch.zeros_like(ids), answer, labels, zeros, zeros, torch.full((ROWS,), 1 / ROWS))
+    weight = torch.full((ROWS,), 1 / ROWS)
+    return Batch(ids, mask, torch.zeros_like(ids), answer, labels, torch.arange(ROWS), zeros, zeros, weight)
 
 
 def our_step(batch: Batch, dtype: str) -> Step:
     """A step of `pipeline.training`."""
     backbone = load_backbone("minilm", dtype=dtype)
     info = backbone.info
-    bank = PromptBank([normal((info.layers, info.heads, PLACES, info.head_size), seed=0)])
+    bank = PromptBank([normal((info.layers, info.heads, PLACES, info.head_size), seed=0)], info.layers)
     model = PromptedModel(backbone, bank, HeadBank([CLASSES], info.width, [0], ["cls"]))
-    trainer = Trainer(model, LoopSettings(steps=10**6, warmup=0.0, checkpoint_every=0), LocalWorld(Path()), [0])
-    return lambda: void(trainer.update(batch))
+    trainer = Trainer(model, LocalWorld(Path()))
+    trainer.enter(0, [0], learning_rate=1e-2)
+    return lambda: void(trainer.update([batch], {0: 1.0}))
 
 
 def bare_step(batch: Batch, dtype: str) -> Step:

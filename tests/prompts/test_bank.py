@@ -1,4 +1,4 @@
-"""The bank gives back what was put in, whatever the rates and lengths."""
+"""The bank gives back what was put in, and hands out just what a batch uses."""
 
 from __future__ import annotations
 
@@ -9,42 +9,58 @@ from hypothesis import strategies as st
 
 from pipeline.prompts import PromptBank, normal, resize, vocabulary
 
-
-@settings(max_examples=40, deadline=None)
-@given(
-    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=5),
-    rates=st.data(),
-    layers=st.integers(1, 3),
-)
-def test_baked_equals_put_in(lengths, rates, layers):
-    given_rates = [rates.draw(st.sampled_from([0.1, 1.0, 3.0])) for _ in lengths]
-    prompts = [torch.randn(layers, 2, 2, length, 4) for length in lengths]
-    bank = PromptBank(prompts, given_rates)
-    for n, prompt in enumerate(prompts):
-        assert bank.bake(n).shape == prompt.shape
-        assert torch.allclose(bank.bake(n), prompt, atol=1e-6)
+LAYERS = 3
 
 
-def test_only_the_chosen_prompts_leave_the_bank():
-    prompts = [torch.randn(2, 2, 2, 3, 4) for _ in range(4)]
-    bank = PromptBank(prompts, [1.0, 2.0, 0.5, 1.0])
-    layers = bank(torch.tensor([2, 0]))
-    assert len(layers) == 2 and layers[0].shape == (2, 2, 2, 3, 4)
-    assert torch.allclose(layers[1][0], prompts[2][1]) and torch.allclose(layers[0][1], prompts[0][0])
+def prompts_of(shapes):
+    """Prompts of (layers, places)."""
+    return [torch.randn(layers, 2, 2, places, 4) for layers, places in shapes]
+
+
+shapes = st.lists(st.tuples(st.integers(1, LAYERS), st.integers(0, 9)), min_size=1, max_size=5)
+
+
+@given(shapes)
+def test_baked_equals_put_in(shapes):
+    prompts = prompts_of(shapes)
+    bank = PromptBank(prompts, LAYERS)
+    assert all(torch.equal(bank.bake(n), prompt) for n, prompt in enumerate(prompts))
+    assert bank.lengths == [places for _, places in shapes]
+    assert bank.first_layers == [LAYERS - layers for layers, _ in shapes]
+
+
+@settings(max_examples=60, deadline=None)
+@given(shapes, st.data())
+def test_a_stack_holds_each_prompt_in_its_layers_and_nothing_else(shapes, data):
+    """Also when prompts are cut to their first places and their upper layers."""
+    bank = PromptBank(prompts := prompts_of(shapes), LAYERS)
+    begins = [data.draw(st.integers(LAYERS - layers, LAYERS - 1)) for layers, _ in shapes]
+    chosen = sorted(range(len(shapes)), key=lambda n: (begins[n], n))
+    places = [data.draw(st.integers(0, shapes[n][1])) for n in chosen]
+    stacked = bank.stack(chosen, places, [begins[n] for n in chosen])
+    assert sorted(stacked) == list(range(min(begins), LAYERS))
+    for layer, tensor in stacked.items():
+        here = [n for n in chosen if begins[n] <= layer]
+        assert tensor.shape == (len(here), 2, 2, max(places), 4)
+        for k, n in enumerate(here):
+            own = prompts[n][layer - LAYERS, :, :, : places[k]]
+            assert torch.equal(tensor[k, :, :, : places[k]], own) and not tensor[k, :, :, places[k] :].any()
 
 
 def test_a_gradient_stays_with_its_prompt():
-    bank = PromptBank([torch.randn(2, 2, 2, 3, 4) for _ in range(3)])
-    sum(layer.square().sum() for layer in bank(torch.tensor([1]))).backward()
-    touched = bank.kv.grad.flatten(1).abs().sum(1) > 0
-    assert touched.tolist() == [False, True, False]
+    bank = PromptBank(prompts_of([(2, 3), (3, 5), (3, 5)]), LAYERS)
+    sum(layer.square().sum() for layer in bank.stack([1], [4], [0]).values()).backward()
+    assert [p.grad is not None for p in bank.prompts] == [False, True, False]
+    assert bank.prompts[1].grad[..., :4, :].abs().min() > 0 and not bank.prompts[1].grad[..., 4:, :].any()
 
 
-def test_prompts_of_different_shape_do_not_stack():
+def test_prompts_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="must agree"):
-        PromptBank([torch.zeros(2, 2, 2, 3, 4), torch.zeros(3, 2, 2, 3, 4)])
+        PromptBank([torch.zeros(2, 2, 2, 3, 4), torch.zeros(2, 2, 1, 3, 4)], 2)
+    with pytest.raises(ValueError, match="3 layers, the backbone 2"):
+        PromptBank([torch.zeros(3, 2, 2, 3, 4)], 2)
     with pytest.raises(ValueError, match="at least one"):
-        PromptBank([])
+        PromptBank([], 2)
 
 
 def test_normal_is_small_noise_of_its_seed():

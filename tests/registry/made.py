@@ -42,7 +42,7 @@ def facts_of(backbone, *, name="intent", type="classification", labels=INTENT["l
         "kind": "task",
         "name": name,
         "combine": combine,
-        "first_layer": 0,
+        "layers": backbone.info.layers,
         "width": backbone.info.width,
         "pooling": "mean",
         "task": TaskIdentity(type=type, labels=labels, metric="span_f1" if type == "token" else "accuracy", **task),
@@ -55,9 +55,9 @@ def facts_of(backbone, *, name="intent", type="classification", labels=INTENT["l
     return Facts(**{**plain, **changes})
 
 
-def make_artifact(folder: Path, backbone: Backbone, *, lengths=(4,), seed=0, **changes):
+def make_artifact(folder: Path, backbone: Backbone, *, lengths=(4,), seed=0, first_layer=0, **changes):
     facts = facts_of(backbone, **changes)
-    members = members_of(backbone, facts.task.labels, lengths, seed=seed, first_layer=facts.first_layer)
+    members = members_of(backbone, facts.task.labels, lengths, seed=seed, first_layer=first_layer)
     return save_artifact(folder, members, facts)
 
 

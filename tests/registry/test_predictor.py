@@ -90,14 +90,37 @@ def test_an_ensemble_is_its_members_combined(combine):
 @pytest.mark.parametrize("name", ["intent", "slots"])
 def test_an_ensemble_of_one_prompt_twice_is_the_prompt(name):
     single = artifact_of("bert", name, lengths=(4,), combine=None)
-    manifest = single.manifest.model_copy(update={"combine": "mean", "lengths": (4, 4)})
+    manifest = single.manifest.model_copy(update={"combine": "mean", "lengths": (4, 4), "first_layers": (0, 0)})
     twice = Artifact(manifest, single.members * 2)
     rows = [row for row in ROWS if row["task"] == name]
     answers = [Predictor(backbone_of("bert"), {name: artifact}).predict(rows) for artifact in (single, twice)]
     assert_equal_answers(*answers)
 
 
-def test_prompts_that_do_not_stack_still_answer_together():
+def test_a_member_that_votes_twice_counts_as_two():
+    """Computed once: the artifact holds it once."""
+    rows = [row for row in ROWS if row["task"] == "intent"]
+    two = artifact_of("bert", "intent", lengths=(4, 2), combine="mean")
+    a, b = two.members
+    weighted = Artifact(two.manifest.model_copy(update={"votes": (2, 1)}), (a, b))
+    changes = {"lengths": (4, 4, 2), "first_layers": (0, 0, 0)}
+    repeated = Artifact(two.manifest.model_copy(update=changes), (a, a, b))
+    answers = [Predictor(backbone_of("bert"), {"intent": one}).predict(rows) for one in (weighted, repeated)]
+    assert_equal_answers(*answers)
+
+
+def test_members_of_different_depth_answer_in_one_batch():
+    deep, upper = artifact_of("bert", "intent"), artifact_of("bert", "intent", first_layer=2, seed=3)
+    changes = {"combine": "mean", "lengths": (4, 4), "first_layers": (0, 2)}
+    both = Artifact(deep.manifest.model_copy(update=changes), deep.members + upper.members)
+    rows = [row for row in ROWS if row["task"] == "intent"]
+    alone = [Predictor(backbone_of("bert"), {"intent": one}).predict(rows) for one in (deep, upper)]
+    for together, *each in zip(Predictor(backbone_of("bert"), {"intent": both}).predict(rows), *alone, strict=True):
+        for label, score in together["scores"].items():
+            assert score == pytest.approx(sum(one["scores"][label] for one in each) / 2, abs=1e-5)
+
+
+def test_prompts_that_pool_otherwise_still_answer_together():
     """Another first layer, another pooling: banks of their own, one list of answers."""
     upper = artifact_of("bert", "intent", first_layer=1, pooling="first")
     together = Predictor(backbone_of("bert"), {"intent": artifact_of("bert", "intent"), "upper": upper})

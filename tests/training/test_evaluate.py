@@ -10,7 +10,7 @@ import torch
 
 from pipeline.tasks import DataSource, TaskSpec, load_task, prepare_task
 from pipeline.training.answering import answer_together
-from pipeline.training.cohort import Candidate, Trained
+from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.evaluate import decode_split, score_answers
 
 
@@ -18,7 +18,7 @@ def random_trained(info, labels, count):
     draw = torch.Generator().manual_seed(5)
     return [
         Trained(
-            Candidate("scratch", places, 1e-2, places),
+            Candidate("scratch", places, 0, 1e-2, places),
             0.0,
             0.0,
             1,
@@ -36,9 +36,9 @@ def test_members_together_answer_as_each_alone(family, name, backbone, prepared)
     model, task = backbone(family), prepared(name, family)
     members = random_trained(model.info, len(task.labels), 3)
     pooling = "mean" if family == "bert" else "last"
-    together = answer_together(model, task, "dev", members, first_layer=0, pooling=pooling)
+    together = answer_together(model, task, "dev", members, pooling=pooling)
     for k, member in enumerate(members):
-        alone = answer_together(model, task, "dev", [member], first_layer=0, pooling=pooling, rows_per_batch=7)
+        alone = answer_together(model, task, "dev", [member], pooling=pooling, rows_per_batch=7)
         assert torch.allclose(together.logits[k], alone.logits[0], atol=1e-4, rtol=1e-4)
     assert together.logits.shape == (3, len(task.label_ids("dev")), len(task.labels))
 

@@ -6,13 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.cohort import Candidate, Trained
-from pipeline.training.select import best_cell, choose_ensemble, ranked
+from pipeline.training.candidates import Candidate, Trained
+from pipeline.training.select import best_cell, choose_winner, ranked
 
 
-def trained(score, loss=1.0, start="shared", length=8, rate=1e-2, seed=0):
+def trained(score, loss=1.0, start="shared", length=8, rate=1e-2, seed=0, first=0, cut=None):
     nothing = torch.zeros(1)
-    return Trained(Candidate(start, length, rate, seed), score, loss, 1, (), nothing, nothing, nothing)
+    return Trained(Candidate(start, length, first, rate, seed), score, loss, 1, (), nothing, nothing, nothing, cut)
 
 
 def test_the_best_dev_score_wins_then_the_lower_loss_then_the_shorter_prompt():
@@ -33,25 +33,16 @@ def test_the_best_cell_is_of_the_mean_over_seeds_not_of_a_lucky_one():
     assert best_cell(one[:4], "scratch") == []
 
 
-def test_an_ensemble_takes_the_size_and_the_vote_that_dev_likes_best():
-    gold = torch.tensor([0, 1, 1])
-    member = {
-        "right on all but 2": [[0.9, 0.1], [0.1, 0.9], [0.6, 0.4]],
-        "right on all but 1": [[0.8, 0.2], [0.6, 0.4], [0.1, 0.9]],
-        "always 0": [[0.9, 0.1]] * 3,
-    }
-    probabilities = torch.tensor(list(member.values()))
-
-    def accuracy(classes):
-        return float((classes == gold).float().mean())
-
-    chosen = choose_ensemble([0, 1, 2], probabilities, 3, accuracy)
-    assert chosen.members == (0, 1) and chosen.combine == "mean" and chosen.score == 1.0
+def test_the_cheapest_depth_within_the_tolerance_wins():
+    one = [trained(0.90, first=0), trained(0.899, first=3), trained(0.895, first=5), trained(0.898, first=3)]
+    assert choose_winner(one, 0.0) == 0
+    assert choose_winner(one, 0.002) == 1  # of two as deep the better one
+    assert choose_winner(one, 0.01) == 2
 
 
-def test_one_candidate_is_its_own_ensemble():
-    chosen = choose_ensemble([0], torch.tensor([[[0.3, 0.7]]]), 3, lambda classes: 1.0)
-    assert chosen.members == (0,)
+def test_a_cell_that_was_cut_is_no_best_cell():
+    """Its score is of a part of the training: no comparison of starts."""
+    assert best_cell([trained(0.9, cut=3), trained(0.8, length=16)], "shared") == [1]
 
 
 @given(scores=st.lists(st.floats(0, 1), min_size=1, max_size=8))

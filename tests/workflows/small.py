@@ -17,7 +17,7 @@ tasks:
   - {{name: same_issue, type: pair, data: {{demo: same_issue, rows: 16}}}}
 prompt: {{length: 4, init: normal}}
 pretrain: {{tasks: [intent, slots], steps: 6, batch_rows: 8, checkpoint_every: 2}}
-adapt: {{lengths: [2, 4], learning_rates: [1e-2], steps: 4, batch_rows: 6, evaluate_every: 2}}
+adapt: {{lengths: [2, 4], learning_rates: [1e-2], steps: 4, batch_rows: 6, evaluate_every: 2, checkpoint_every: 2}}
 ensemble: {{size: 2}}
 registry: {{uri: "sqlite:///{storage}/mlflow.db"}}
 """

@@ -44,15 +44,20 @@ def test_defaults_are_filled_in(write):
     assert config.pretrain.batch_tokens == 1024
     assert config.pretrain.batch_rows is None
     assert config.adapt.lengths == (8, 16, 32)
-    assert config.ensemble.size == 3
+    assert (config.adapt.first_layers, config.adapt.tolerance, config.adapt.room) == ("auto", 0.002, 64)
+    assert (config.adapt.halving.factor, config.adapt.halving.brackets) == (3, 1)
+    assert config.pretrain.nested
+    assert (config.ensemble.size, config.ensemble.distil) == (5, False)
+    assert config.trunk.max_bytes == 8_000_000_000
     assert config.pretrain_tasks == config.adapt_tasks == ("intent", "slots")
 
 
 def test_sections_can_be_switched_off(write):
-    config = load_config(write(GOOD + "pretrain: null\nensemble: null\n"))
+    config = load_config(write(GOOD + "pretrain: null\nensemble: null\ntrunk: null\nadapt: {halving: null}\n"))
     assert config.pretrain is None
     assert config.ensemble is None
     assert config.pretrain_tasks == ()
+    assert config.trunk is config.trunk_folder is config.adapt_for("slots").halving is None
 
 
 def test_tasks_become_specs_with_folders_relative_to_the_file(write, tmp_path):
@@ -74,10 +79,40 @@ def test_storage_is_relative_to_the_current_directory(write, tmp_path, monkeypat
     assert load_config(write(GOOD)).run_folder == elsewhere / "runs" / "desk"
 
 
+def test_trunks_are_kept_with_the_storage_or_where_the_config_says(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load_config(write(GOOD))
+    assert config.trunk_folder.is_relative_to(config.cache_folder)
+    for written, folder in {
+        "/mnt/fast": Path("/mnt/fast"),
+        "fast": tmp_path / "fast",
+        "~/x": Path.home() / "x",
+    }.items():
+        assert load_config(write(GOOD), [f"trunk.folder={written}"]).trunk_folder == folder
+
+
+def test_depths_are_layers_or_auto(write):
+    config = load_config(write(GOOD.replace("steps: 7", "first_layers: [3, 0]") + "adapt: {first_layers: auto}\n"))
+    assert config.adapt_for("intent").first_layers == "auto"
+    assert config.adapt_for("slots").first_layers == (3, 0)
+    below = "pretrain: null\nprompt: {first_layer: 2}\nadapt: {first_layers: [0]}\n"
+    assert load_config(write(GOOD + below)).adapt.first_layers == (0,)  # without a shared prompt every layer will do
+
+
 def test_a_tasks_own_adaptation_changes_only_what_it_names(write):
     config = load_config(write(GOOD + "adapt: {steps: 99, lengths: [4]}\n"))
     assert config.adapt_for("intent") == config.adapt
     assert config.adapt_for("slots") == config.adapt.model_copy(update={"steps": 7})
+
+
+def test_so_does_a_section_inside_it(write):
+    text = GOOD.replace("steps: 7", "halving: {factor: 2}") + "adapt: {halving: {brackets: 4}}\n"
+    config = load_config(write(text))
+    assert config.adapt_for("slots").halving.model_dump() == {"factor": 2, "brackets": 4}
+    assert config.adapt_for("intent").halving.model_dump() == {"factor": 3, "brackets": 4}
+    again = load_config(write(text.replace("{brackets: 4}", "null")))
+    assert again.adapt_for("slots").halving.model_dump() == {"factor": 2, "brackets": 1}
+    assert again.adapt_for("intent").halving is None
 
 
 def test_a_dumped_config_is_the_same_config(write):
@@ -126,6 +161,26 @@ BAD = {
     "search length 0": ("adapt: {lengths: [8, 0]}", ["adapt.lengths.1", "found 0", "at least 1"]),
     "search length twice": ("adapt: {lengths: [8, 8]}", ["adapt.lengths", "8 is here 2 times"]),
     "empty search": ("adapt: {lengths: []}", ["adapt.lengths", "at least one"]),
+    "depth twice": ("adapt: {first_layers: [0, 3, 0]}", ["run.yaml:8: adapt.first_layers", "0 is here 2 times"]),
+    "negative depth": ("adapt: {first_layers: [0, -1]}", ["adapt.first_layers", "-1", "a whole number from 0"]),
+    "no depth": ("adapt: {first_layers: []}", ["adapt.first_layers", "auto, or a list of at least one layer"]),
+    "one depth for a list": ("adapt: {first_layers: 3}", ["adapt.first_layers", "found 3", "a list"]),
+    "half a depth": ("adapt: {first_layers: [1.5]}", ["adapt.first_layers", "1.5", "a whole number"]),
+    "depth by another name": ("adapt: {first_layers: atuo}", ["adapt.first_layers", "did you mean 'auto'?"]),
+    "below the shared prompt": (
+        "prompt: {first_layer: 2}\nadapt: {first_layers: [2, 1]}",
+        ["run.yaml:9: adapt.first_layers.1", "the shared prompt has no such layer", "found 1", "at least 2"],
+    ),
+    "negative tolerance": ("adapt: {tolerance: -0.1}", ["adapt.tolerance", "-0.1", "at least 0"]),
+    "nobody is cut": ("adapt: {halving: {factor: 1}}", ["adapt.halving.factor", "found 1", "at least 2"]),
+    "no brackets": ("adapt: {halving: {brackets: 0}}", ["adapt.halving.brackets", "at least 1"]),
+    "halving misspelled": ("adapt: {halving: {factr: 3}}", ["adapt.halving.factr", "did you mean 'factor'?"]),
+    "halving by a number": ("adapt: {halving: 3}", ["adapt.halving", "found 3", "a mapping"]),
+    "no room": ("adapt: {room: 0}", ["adapt.room", "at least 1"]),
+    "nested": ("pretrain: {nested: 1}", ["pretrain.nested", "true or false"]),
+    "distil": ("ensemble: {distil: one}", ["ensemble.distil", "true or false"]),
+    "no trunk": ("trunk: {max_bytes: 0}", ["trunk.max_bytes", "at least 1"]),
+    "trunk without a folder": ("trunk: {folder: ''}", ["trunk.folder", "some text"]),
     "learning rate 0": ("pretrain: {learning_rate: 0}", ["pretrain.learning_rate", "more than 0"]),
     "negative learning rate": ("adapt: {learning_rates: [-1e-3]}", ["adapt.learning_rates.0", "more than 0"]),
     "infinite learning rate": ("pretrain: {learning_rate: .inf}", ["pretrain.learning_rate", "finite"]),
@@ -134,6 +189,7 @@ BAD = {
     "two batches": ("pretrain: {batch_rows: 8, batch_tokens: 99}", ["batch_rows 8 and batch_tokens 99", "one of"]),
     "pretrain on nobody": ("pretrain: {tasks: [slotz]}", ["pretrain.tasks.0", "slotz", "did you mean 'slots'?"]),
     "adapt to nobody": ("adapt: {tasks: [intnt, slots]}", ["adapt.tasks.0", "did you mean 'intent'?"]),
+    "all misspelled": ("adapt: {tasks: alll}", ["adapt.tasks", "found alll", "did you mean 'all'?"]),
     "no names": ("pretrain: {tasks: []}", ["pretrain.tasks", "all, or a list of at least one task name"]),
     "a name twice": ("pretrain: {tasks: [slots, slots]}", ["pretrain.tasks", "2 times"]),
     "left out but adapted": ("adapt: {tasks: [intent]}", ["tasks.slots.adapt", "adapt.tasks leaves it out"]),
@@ -193,6 +249,15 @@ def test_two_tasks_of_one_name(write):
     (message,) = problems(write(GOOD.replace("slots\n", "intent\n", 1)))
     assert "run.yaml:4: tasks.1.name" in message
     assert "two tasks have this name" in message
+
+
+def test_a_tasks_own_depths_are_checked_where_they_stand(write):
+    text = GOOD.replace("steps: 7", "first_layers: [1, 1, 4]") + "prompt: {first_layer: 3}\n"
+    twice, first, second = problems(write(text))
+    assert "run.yaml:7: tasks.slots.adapt.first_layers: 1 is here 2 times" in twice
+    assert "tasks.slots.adapt.first_layers.0" in first and "tasks.slots.adapt.first_layers.1" in second
+    room = problems(write(GOOD.replace("steps: 7", "room: 9")))  # one batch for all tasks
+    assert "tasks.slots.adapt.room: unknown key" in room[0]
 
 
 def test_no_tasks(write):

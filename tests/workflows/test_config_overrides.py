@@ -44,6 +44,20 @@ def test_a_section_that_was_off_is_on_again(file):
     assert load_config(file, ["pretrain.mixing.exponent=1"]).pretrain.mixing.exponent == 1.0
 
 
+def test_sections_inside_sections_are_made_where_there_are_none(file):
+    config = load_config(file, ["adapt.halving.brackets=2", "tasks.slots.adapt.halving=null", "trunk.max_bytes=1000"])
+    assert (config.adapt.halving.brackets, config.trunk.max_bytes) == (2, 1000)
+    assert config.adapt_for("slots").halving is None
+
+
+def test_depths_are_a_list_or_a_word(file):
+    config = load_config(
+        file, ["adapt.first_layers=[0, 3]", "tasks.slots.adapt.first_layers=auto", "adapt.tolerance=0"]
+    )
+    assert (config.adapt_for("intent").first_layers, config.adapt_for("slots").first_layers) == ((0, 3), "auto")
+    assert config.adapt.tolerance == 0.0
+
+
 def test_later_ones_win(file):
     assert load_config(file, ["seed=3", "seed=4"]).seed == 4
 
@@ -65,6 +79,7 @@ def test_a_value_may_hold_equals_signs(file):
         ("tasks.intnt.type=token", ["tasks has no part 'intnt'", "did you mean 'intent'?"]),
         ("tasks.7.type=token", ["tasks has no part '7'", "0 to 1"]),
         ("adapt.lengths=[1", ["not valid YAML"]),
+        ("adapt.first_layers=3", ["--set adapt.first_layers=3: adapt.first_layers", "auto, or a list"]),
         ("tasks.intent.data.path=x", ["tasks.intent.data", "path and demo"]),
     ],
 )

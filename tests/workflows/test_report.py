@@ -34,25 +34,29 @@ def made_up(folder: Path, *overrides: str) -> RunGraph:
         put(graph, "pretrain", {"shared.json": {"tasks": ["intent"], "curve": [[10, 1.91], [20, 0.87]]}}, 31.0)
     for place, name in enumerate(graph.config.adapt_tasks):
         trained, scores = results(graph, name, place)
-        put(graph, f"adapt/{name}", {"trained.json": trained}, 11.0 + place)
+        effort = {"padding": 0.125, "trunk": "built, 4321 bytes"} if place < 2 else {"padding": 0.25, "trunk": ""}
+        put(graph, f"adapt/{name}", {"trained.json": trained}, 11.0 + place, effort)
         put(graph, f"evaluate/{name}", {"scores.json": scores}, 2.0)
     return graph
 
 
-def put(graph: RunGraph, stage: str, files: dict[str, object], seconds: float) -> None:
+def put(graph: RunGraph, stage: str, files: dict[str, object], seconds: float, summary: dict | None = None) -> None:
     partial = begin(graph.folder, graph.stages[stage], fresh=True)
     for name, value in files.items():
         save_json(partial / name, value)
-    commit(graph.folder, graph.stages[stage], {}, seconds)
+    commit(graph.folder, graph.stages[stage], summary or {}, seconds)
 
 
 def results(graph: RunGraph, name: str, place: int) -> tuple[list[dict[str, object]], dict[str, object]]:
-    """Candidates that get better with their length and with the shared prompt, and the scores that follow."""
+    """Candidates that get better with their length and with the shared prompt, those of the middle depth the best and
+    those of the deepest cut, and the scores that follow."""
     metric, trained = graph.tasks[name].metric, []
     for one in graph.candidates(name):
         score = 0.5 + 0.031 * place + 0.017 * one.length + 0.113 * (one.start == "shared") - 0.009 * one.seed
-        curve = [[2, score - 0.1, 1.2], [4, score, 0.9]]
-        trained.append({"candidate": asdict(one), "score": score, "loss": 0.9, "step": 4, "curve": curve})
+        score += {0: 0.0, 1: 0.041, 2: -0.062}[one.first_layer]
+        cut, curve = 2 if one.first_layer == 2 else None, [[2, score - 0.1, 1.2], [4, score, 0.9]]
+        end = {"step": cut or 4, "curve": curve[: 1 if cut else 2], "cut": cut}
+        trained.append({"candidate": asdict(one), "score": score, "loss": 0.9, **end})
     order = sorted(range(len(trained)), key=lambda n: -trained[n]["score"])
 
     def entry(n: int) -> dict[str, object]:
@@ -64,7 +68,10 @@ def results(graph: RunGraph, name: str, place: int) -> tuple[list[dict[str, obje
         }
 
     def cell(start: str) -> list[dict[str, object]]:
-        mine = [n for n in order if trained[n]["candidate"]["start"] == start]
+        mine = [n for n in order if trained[n]["candidate"]["start"] == start and trained[n]["cut"] is None]
+        mine = [
+            n for n in mine if trained[n]["candidate"]["first_layer"] == trained[mine[0]]["candidate"]["first_layer"]
+        ]
         longest = max((trained[n]["candidate"]["length"] for n in mine), default=0)
         return [entry(n) for n in mine if trained[n]["candidate"]["length"] == longest]
 
@@ -72,7 +79,10 @@ def results(graph: RunGraph, name: str, place: int) -> tuple[list[dict[str, obje
     cells = {start: cell(start) for start in ("shared", "scratch")}
     scratch = cells["scratch"][0] if cells["scratch"] else None
     scores = {"task": name, "metric": metric, "winner": entry(order[0]), "from_scratch": scratch, "cells": cells}
-    return trained, {**scores, "ensemble": ensemble if graph.config.ensemble else None}
+    ensemble = ensemble if graph.config.ensemble else None
+    taught = graph.config.ensemble is not None and graph.config.ensemble.distil
+    distilled = {**entry(order[0]), "test": {metric: 0.871 + place / 100}} if taught else None
+    return trained, {**scores, "ensemble": ensemble, "distilled": distilled}
 
 
 def summary_of(graph: RunGraph, failures: dict[str, str] | None = None, **versions: str) -> RunSummary:
@@ -142,6 +152,67 @@ def test_every_number_of_the_summary_is_told(graph, summary):
     assert all(f"{seconds}" in text for seconds in summary.stage_seconds.values())
     assert f"{graph.info.parameters:,}" in text and graph.dtype in text and graph.info.weights in text
     assert f"{graph.info.prompt_parameters(4):,}" in text
+    assert all(row.first_layer == 1 and row.layers == 3 for row in summary.rows) and "2 of 3" in text
+
+
+def test_a_prompt_costs_what_its_own_layers_take(graph, summary):
+    costs = {cost.task: cost for cost in report_view(graph, summary)["costs"]}
+    assert {cost.prompt for cost in costs.values()} == {graph.info.prompt_parameters(4, 1)}
+    deeper = replace(summary, rows=tuple(replace(row, first_layer=2) for row in summary.rows))
+    assert report_view(graph, deeper)["costs"][0].prompt == graph.info.prompt_parameters(4, 2)
+
+
+def test_depth_and_length_are_compared_and_who_was_cut_is_told(graph, summary):
+    page = Page(render_report(graph, summary))
+    text = " ".join(page.text.split())
+    assert "#depths" in page.references and "from layer 0, 1 or 2 up" in text
+    assert text.count("cut at 2") == 2 * len(summary.rows)  # two lengths of the deepest, in a table per task
+    assert "dashed: cut by halving" in text and "A dashed line ends where halving cut its candidates" in text
+    assert "dot shared cut" in render_report(graph, summary)  # one look at dev, then it was cut
+    (_, table), *_ = report_view(graph, summary)["depths"]
+    assert [name for name, _ in table.rows] == ["3 of 3", "2 of 3", "1 of 3"]
+    (winner,) = [shade for _, shades in table.rows for shade in shades if shade.winner]
+    assert (winner.cell.first_layer, winner.cell.length) == (1, 4)
+
+
+def test_padding_and_trunk_are_told_once_for_tasks_that_share_them(graph, summary):
+    together, alone = report_view(graph, summary)["efforts"]
+    assert together == {"tasks": ["intent", "slots"], "padding": 0.125, "trunk": "built, 4321 bytes"}
+    assert alone == {"tasks": ["same_issue"], "padding": 0.25, "trunk": None}
+    text = Page(render_report(graph, summary)).text
+    assert all(told in text for told in ("intent, slots", "12.5 %", "built, 4321 bytes", "25.0 %"))
+
+
+def test_what_adaptation_does_not_tell_is_not_shown(tmp_path):
+    graph = made_up(tmp_path)
+    for name in graph.config.adapt_tasks:
+        put(graph, f"adapt/{name}", {"trained.json": results(graph, name, 0)[0]}, 1.0)
+    assert "How adaptation used the backbone" not in Page(render_report(graph, summary_of(graph))).text
+
+
+def test_a_search_without_depths_and_cuts_says_nothing_of_them(tmp_path):
+    graph = made_up(tmp_path, "adapt.first_layers=[0]", "adapt.halving=null")
+    page = Page(render_report(graph, summary_of(graph)))
+    assert "#depths" not in page.references and "#lengths" in page.references
+    assert "halving" not in page.text.split("How to reproduce")[0] and "3 of 3" in page.text
+
+
+def test_members_that_count_twice_and_the_distilled_prompt(tmp_path):
+    graph = made_up(tmp_path, "ensemble.distil=true")
+    scores = results(graph, "intent", 0)[1]
+    members = scores["ensemble"]["members"]
+    scores["ensemble"]["members"] = [members[0], members[1], members[0]]
+    put(graph, "evaluate/intent", {"scores.json": scores}, 2.0)
+    scores = results(graph, "slots", 1)[1]
+    scores["ensemble"]["members"] = [scores["winner"]["number"]] * 3  # the winner and nothing else
+    put(graph, "evaluate/slots", {"scores.json": scores}, 2.0)
+    summary = summary_of(graph)
+    ensembles = {one["row"].task: one for one in report_view(graph, summary)["ensembles"]}
+    assert set(ensembles) == {"intent", "same_issue"}
+    assert (ensembles["intent"]["members"], ensembles["intent"]["prompts"]) == (3, 2)
+    text = " ".join(Page(render_report(graph, summary)).text.split())
+    assert "3 of 2" in text and all(f"{summary.rows[n].distilled_test:.3f}" in text for n in (0, 2))
+    assert cells(results_table(summary))[8] == ["0.871", "0.881", "0.891"]
 
 
 def test_held_out_tasks_come_first_and_alone_make_the_headline(graph, summary):
@@ -267,7 +338,8 @@ def cells(table):
 def test_the_tables_of_the_terminal_tell_the_same(summary):
     results = cells(results_table(summary))
     assert results[0] == ["intent", "slots", "same_issue"]
-    assert results[4] == [f"{row.test:.3f}" for row in summary.rows] and results[7] == ["3", "1", "-"]
+    assert results[3] == ["2 of 3"] * 3 and len(results) == 9
+    assert results[5] == [f"{row.test:.3f}" for row in summary.rows] and results[8] == ["3", "1", "-"]
     found = cells(gain_table(summary))
     assert found[0][0] == "same_issue" and found[1] == ["held out", "", ""]
     assert found[4] == ["+0.113"] * 3 and found[5] == ["2", "2", "2"]

@@ -33,6 +33,8 @@ def render(plan: Plan, console: Console) -> None:
     held_out = [task.name for task in plan.tasks if not task.pretrained]
     if held_out and len(held_out) < len(plan.tasks):
         say(f"  pretraining does not see {', '.join(held_out)}")
+    if plan.share < 1:
+        say(f"  halving: the candidates take at most {plan.share:.0%} of the steps that all of them would take")
     for task in plan.tasks:
         if any(task.truncated.values()):
             say(f"  {task.name}: rows cut because they are too long: {cell(task.truncated)}")
@@ -46,15 +48,28 @@ def render(plan: Plan, console: Console) -> None:
     say(
         f"          disk {amount(plan.disk)} of {amount(plan.free_disk)} free. Starting workers and MLflow come on top."
     )
+    if any(any(task.first_layers) for task in plan.tasks):
+        say(_trunk(plan))
+
+
+def _trunk(plan: Plan) -> str:
+    """What becomes of the layers below the prompts."""
+    if plan.trunk_folder is None:
+        return "trunk: not cached (trunk: null); the layers below the prompts are computed in every step"
+    needed, limit = f"trunk: {amount(plan.trunk_bytes)} of activations", f"trunk.max_bytes, {amount(plan.trunk_limit)},"
+    if plan.trunk_fits:
+        return f"{needed} below the prompts are cached in {plan.trunk_folder}; {limit} has room for them"
+    return f"{needed} below the prompts do not fit {limit} in {plan.trunk_folder}: some are computed again and again"
 
 
 def _tasks(plan: Plan) -> Table:
-    headers = ["task", "type", "labels", "train/dev/test", "tokens", "longest", "candidates"]
+    headers = ["task", "type", "labels", "train/dev/test", "tokens", "longest", "candidates", "first layers"]
     rows = [
         [
             *(task.name, task.type, task.labels, "/".join(str(task.rows[split]) for split in SPLITS)),
             *(sum(task.tokens.values()), task.longest),
             f"{task.candidates} of {' '.join(map(str, task.lengths))}" if task.candidates else "-",
+            " ".join(map(str, task.first_layers)) or "-",
         ]
         for task in plan.tasks
     ]

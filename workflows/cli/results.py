@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from workflows.cli.tables import columns
 from workflows.report.gains import gains
-from workflows.words import figure, span, spread
+from workflows.words import depth, figure, span, spread
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from workflows.summary import RunSummary
 
-_RESULTS = ("task", "start", "best length", "dev", "test", "from-scratch test", "ensemble test", "registry version")
+_CHOSEN = ("task", "start", "best length", "layers", "dev", "test", "from-scratch test", "ensemble test")
 _GAINS = ("task", "", "shared prompt", "from scratch", "difference", "seeds")
 _EXAMPLES = {
     "pair": {"text_a": "where is my parcel", "text_b": "it left our store this morning"},
@@ -41,14 +41,18 @@ def print_results(summary: RunSummary, config_argument: str, console: Console) -
 
 def results_table(summary: RunSummary) -> Table:
     """A line per task that was scored: what was chosen on dev, and its test scores."""
+    distilled = any(row.distilled_test is not None for row in summary.rows)
     rows = [
         (
-            *(row.task, row.start, row.length, figure(row.dev), figure(row.test)),
-            *(figure(row.from_scratch_test), figure(row.ensemble_test), row.version),
+            *(row.task, row.start, row.length, depth(row.first_layer, row.layers), figure(row.dev), figure(row.test)),
+            *(figure(row.from_scratch_test), figure(row.ensemble_test)),
+            *([figure(row.distilled_test)] if distilled else []),
+            row.version,
         )
         for row in summary.rows
     ]
-    return _figures_right(columns(_RESULTS, rows))
+    headers = (*_CHOSEN, *(["distilled test"] if distilled else []), "registry version")
+    return _figures_right(columns(headers, rows))
 
 
 def gain_table(summary: RunSummary) -> Table:

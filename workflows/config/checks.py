@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import InputError, nearest
-from workflows.config.settings import AdaptSettings, CandidateSettings, Config, TaskSettings
+from workflows.config.settings import Config, TaskSettings
+from workflows.config.training import CandidateSettings
 from workflows.config.yaml_source import Path_
 
 _CHECKS: list[Callable[[Config], Iterator[Problem]]] = []
@@ -102,11 +103,30 @@ def _own_adaptation(config: Config) -> Iterator[Problem]:
 
 @_check
 def _searches(config: Config) -> Iterator[Problem]:
-    places: list[tuple[Path_, AdaptSettings | CandidateSettings]] = [(("adapt",), config.adapt)]
-    places += [(("tasks", i, "adapt"), task.adapt) for i, task in enumerate(config.tasks) if task.adapt is not None]
-    for path, settings in places:
+    for path, settings in _search_sections(config):
         yield from _repeated((*path, "lengths"), settings.lengths)
         yield from _repeated((*path, "learning_rates"), settings.learning_rates)
+        if settings.first_layers != "auto":
+            yield from _repeated((*path, "first_layers"), settings.first_layers)
+
+
+@_check
+def _depths(config: Config) -> Iterator[Problem]:
+    lowest = config.prompt.first_layer
+    if config.pretrain is None or lowest == "auto":
+        return
+    for path, settings in _search_sections(config):
+        for place, layer in enumerate(() if settings.first_layers == "auto" else settings.first_layers):
+            if layer < int(lowest):
+                what = "the shared prompt has no such layer: it begins at prompt.first_layer"
+                yield Problem((*path, "first_layers", place), what, layer, f"at least {lowest}")
+
+
+def _search_sections(config: Config) -> Iterator[tuple[Path_, CandidateSettings]]:
+    yield ("adapt",), config.adapt
+    for index, task in enumerate(config.tasks):
+        if task.adapt is not None:
+            yield ("tasks", index, "adapt"), task.adapt
 
 
 def _repeated(path: Path_, values: Any) -> Iterator[Problem]:

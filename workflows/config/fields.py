@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -14,6 +14,19 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def put_over(settings: S, own: Settings) -> S:
+    """`settings` with what was given in `own` in its place, section by section."""
+    given: dict[str, Any] = {}
+    for key in own.model_fields_set:
+        before, now = getattr(settings, key), getattr(own, key)
+        both = isinstance(before, Settings) and isinstance(now, Settings)
+        given[key] = put_over(before, now) if both else now
+    return settings.model_copy(update=given)
 
 
 def refuse(expected: str, hint: str = "") -> PydanticCustomError:
@@ -40,12 +53,21 @@ def _all_or_names(value: Any) -> Any:
     raise refuse("all, or a list of at least one task name")
 
 
+def _auto_or_layers(value: Any) -> Any:
+    if value == "auto":
+        return value
+    if isinstance(value, list | tuple) and value and all(type(layer) is int and layer >= 0 for layer in value):
+        return tuple(value)
+    raise refuse("auto, or a list of at least one layer, each a whole number from 0")
+
+
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Workers = Annotated[Literal["auto"] | int, auto_or_count(1)]
 TaskNames = Annotated[Literal["all"] | tuple[str, ...], BeforeValidator(_all_or_names)]
+Layers = Annotated[Literal["auto"] | tuple[int, ...], BeforeValidator(_auto_or_layers)]
 # A YAML list arrives as a list and is kept as a tuple; strictness holds for its items.
 Counts = Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]
 Rates = Annotated[tuple[Rate, ...], Field(strict=False, min_length=1)]

@@ -140,7 +140,7 @@ def _translate(data: Mapping[str, Any], details: Any) -> Problem:
         key = str(path[-1])
         return Problem(path, "unknown key", key, f"one of {', '.join(keys)}", nearest(key, keys))
     expected = _EXPECTED.get(kind, details["msg"]).format(**context)
-    choices = [str(choice).strip("'") for choice in str(context.get("expected", "")).replace(" or ", ", ").split(", ")]
+    choices = [str(choice).strip("',") for choice in str(context.get("expected", "")).replace(" or ", ", ").split(", ")]
     close = nearest(found, choices) if isinstance(found, str) and kind in {"literal_error", "refused"} else None
     what = "this value does not fit" if kind not in _WRONG_TYPE else "this is of the wrong type"
     shown = "null" if found is None else found if isinstance(found, str) and found else repr(found)

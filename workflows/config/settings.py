@@ -1,6 +1,6 @@
 """What a run is configured by: frozen, strict models, one per section of the YAML file.
 
-Every value of a field that can be judged alone is judged here; what concerns several fields is in `config_checks`.
+Every value of a field that can be judged alone is judged here; what concerns several fields is in `checks`.
 """
 
 from __future__ import annotations
@@ -8,26 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_serializer, model_validator
+from pydantic import BeforeValidator, Field, field_serializer
 
-from workflows.config.fields import (
-    Count,
-    Counts,
-    Fraction,
-    Rate,
-    Rates,
-    Settings,
-    TaskNames,
-    Text,
-    Workers,
-    auto_or_count,
-    refuse,
-)
+from workflows.config.fields import Count, Settings, Text, auto_or_count, put_over, refuse
+from workflows.config.training import AdaptSettings, CandidateSettings, EnsembleSettings, PretrainSettings
 
 if TYPE_CHECKING:
     from pipeline.tasks import TaskSpec
-
-DEFAULT_BATCH_TOKENS = 1024
 
 
 def _only_deep(value: Any) -> Any:
@@ -68,38 +55,6 @@ class DataSettings(Settings):
     """At most this many training rows (few-shot)."""
     seed: Annotated[int, Field(ge=0)] | None = None
     """Chooses the few-shot rows and generates the demo rows; the run's seed when not given."""
-
-
-class CandidateSettings(Settings):
-    """How one task is adapted: the candidates, and the training of each."""
-
-    lengths: Counts = (8, 16, 32)
-    """Prompt lengths to search over, in places."""
-    learning_rates: Rates = (1e-2,)
-    """Learning rates to search over."""
-    seeds: Count = 1
-    """Candidates per length and learning rate."""
-    steps: Count = 200
-    """Training steps, at most."""
-    batch_rows: Count = 16
-    """Rows per step and candidate."""
-    warmup: Fraction = 0.1
-    """Share of the steps in which the learning rate rises from zero."""
-    evaluate_every: Count = 20
-    """Steps between two looks at dev."""
-    patience: Count = 4
-    """A candidate stops after this many looks at dev without a better one."""
-    from_scratch: bool = True
-    """Also train the same candidates from a fresh prompt, to show what the shared prompt is worth."""
-
-
-class AdaptSettings(CandidateSettings):
-    """Adapting the shared prompt to each task."""
-
-    tasks: TaskNames = "all"
-    """The tasks to adapt to."""
-    workers: Workers = "auto"
-    """Tasks adapted at the same time."""
 
 
 class TaskSettings(Settings):
@@ -159,50 +114,13 @@ class PromptSettings(Settings):
     """A fresh prompt starts from the backbone's own activations for sampled tokens, or from small noise."""
 
 
-class MixingSettings(Settings):
-    """How the tasks share a pretraining batch."""
+class TrunkSettings(Settings):
+    """Keeping what lies below the prompts: the layers that compute the same for every candidate and epoch."""
 
-    exponent: Annotated[float, Field(ge=0)] = 0.5
-    """A task is drawn in proportion to its rows to this power: 1 by size, 0 all alike."""
-    cap: Count | None = 4096
-    """A task counts for at most this many rows."""
-
-
-class PretrainSettings(Settings):
-    """Training the shared prompt on a mixture of tasks."""
-
-    tasks: TaskNames = "all"
-    """The tasks to train on."""
-    steps: Count = 300
-    """Training steps."""
-    batch_rows: Count | None = None
-    """Rows per step over all workers; instead of batch_tokens."""
-    batch_tokens: Count | None = None
-    """Tokens per step over all workers, about; 1024 when batch_rows is not given either."""
-    learning_rate: Rate = 1e-2
-    """Highest learning rate."""
-    warmup: Fraction = 0.1
-    """Share of the steps in which the learning rate rises from zero."""
-    mixing: MixingSettings = Field(default_factory=MixingSettings)
-    """How the tasks share a batch."""
-    checkpoint_every: Count = 50
-    """Steps between two checkpoints."""
-    workers: Workers = "auto"
-    """Processes that share each step."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _batch(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("batch_rows") is None and given.get("batch_tokens") is None:
-            return {**given, "batch_tokens": DEFAULT_BATCH_TOKENS}
-        return given
-
-
-class EnsembleSettings(Settings):
-    """Answering with several prompts in one forward pass."""
-
-    size: Count = 3
-    """Members, at most."""
+    max_bytes: Count = 8_000_000_000
+    """Cached activations of all runs of this storage, at most; the longest unused go first."""
+    folder: Text | None = None
+    """Where they are: a fast local disk; default: the storage's cache folder."""
 
 
 class RegistrySettings(Settings):
@@ -237,6 +155,8 @@ class Config(Settings):
     """Adapting it to each task."""
     ensemble: EnsembleSettings | None = Field(default_factory=EnsembleSettings)
     """Answering with several prompts; null skips it."""
+    trunk: TrunkSettings | None = Field(default_factory=TrunkSettings)
+    """Keeping what lies below the prompts; null computes it anew in every step."""
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     """Where prompts are kept."""
 
@@ -249,6 +169,15 @@ class Config(Settings):
     def cache_folder(self) -> Path:
         """Where the runs of one storage share what can be made again."""
         return Path(self.storage).absolute() / ".cache"
+
+    @property
+    def trunk_folder(self) -> Path | None:
+        """Where activations below the prompts are cached; None for nowhere."""
+        if self.trunk is None:
+            return None
+        if self.trunk.folder is None:
+            return self.cache_folder / "trunk"
+        return Path(self.trunk.folder).expanduser().absolute()
 
     def task(self, name: str) -> TaskSettings:
         """The task of that name; KeyError if there is none."""
@@ -264,8 +193,7 @@ class Config(Settings):
     def adapt_for(self, name: str) -> AdaptSettings:
         """`adapt` with what the task itself says put over it."""
         own = self.task(name).adapt
-        given = {} if own is None else {key: getattr(own, key) for key in own.model_fields_set}
-        return self.adapt.model_copy(update=given)
+        return self.adapt if own is None else put_over(self.adapt, own)
 
     @property
     def pretrain_tasks(self) -> tuple[str, ...]:

@@ -2,15 +2,14 @@
 
 A token's forward pass costs 2 operations per weight, and per layer 4·M for every position it attends to (scores and
 weighted sum). Training costs twice a forward pass: gradients flow back through the activations, but a frozen weight has
-none of its own (training everything would cost three times). Early stopping is not foreseen: adaptation is an upper
-bound.
+none of its own (training everything would cost three times). A prompt that begins at layer k trains through the layers
+from k on; those below are computed once. Early stopping is not foreseen: adaptation is an upper bound.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -31,21 +30,26 @@ class Pass:
     """Rows that go through the backbone together.
 
     Args:
-        tokens: of all rows. length: mean tokens of a row. prompt: P.
+        tokens: of all rows. length: mean tokens of a row. prompt: P. first_layer: where the rows enter.
     """
 
     tokens: float
     length: float
     prompt: float
-
-    def times(self, count: float) -> Pass:
-        return Pass(self.tokens * count, self.length, self.prompt)
+    first_layer: int = 0
 
 
 def forward(info: BackboneInfo, one: Pass) -> float:
     """Operations of a forward pass; embeddings are looked up, not multiplied."""
     dense = info.parameters - info.vocabulary * info.width
-    return 2.0 * dense * one.tokens + 4.0 * info.layers * info.width * one.tokens * (one.length + one.prompt)
+    whole = 2.0 * dense * one.tokens + 4.0 * info.layers * info.width * one.tokens * (one.length + one.prompt)
+    return whole * (info.layers - one.first_layer) / info.layers
+
+
+def below(info: BackboneInfo, one: Pass, layer: int) -> float:
+    """Operations of the layers below `layer`, the trunk: there are no prompts in it."""
+    bare = Pass(one.tokens, one.length, 0)
+    return forward(info, bare) * layer / info.layers
 
 
 def training(info: BackboneInfo, one: Pass) -> float:
@@ -53,14 +57,15 @@ def training(info: BackboneInfo, one: Pass) -> float:
     return 2.0 * forward(info, one)
 
 
-def search(info: BackboneInfo, step: Pass, dev: Pass, lengths: Sequence[int], steps: int, every: int) -> float:
-    """Operations of a task's adaptation: every candidate trains on each step's rows and looks at dev now and then."""
+def search(info: BackboneInfo, step: Pass, dev: Pass, prompt: tuple[int, int], steps: int, every: int) -> float:
+    """Operations of a candidate's whole training: each step's rows, and a look at dev now and then.
+
+    Args:
+        prompt: P and its first layer; the layers below it do not count here.
+    """
     looks = -(-steps // every)
-    total = 0.0
-    for length in lengths:
-        total += steps * training(info, Pass(step.tokens, step.length, length))
-        total += looks * forward(info, Pass(dev.tokens, dev.length, length))
-    return total
+    train, look = (Pass(one.tokens, one.length, *prompt) for one in (step, dev))
+    return steps * training(info, train) + looks * forward(info, look)
 
 
 def measure_speed(dtype: str, width: int, seconds: float = 0.3) -> float:

@@ -6,22 +6,21 @@ No Ray, no DeepSpeed, no MLflow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from statistics import mean
 
 from pipeline.backbone import ShardingChoice, choose_sharding, load_tokenizer
 from pipeline.errors import InputError, InputErrors, raise_all
-from pipeline.tasks import SPLITS, EncodedSplit, Mixture, encode_split
+from pipeline.tasks import SPLITS, EncodedSplit, encode_split
+from pipeline.training.packing import TOKENS_PER_PASS
 from workflows.config.settings import Config
 from workflows.doctor.preflight import check_disk, check_tracking
 from workflows.machine import look_at_machine
 from workflows.plan import estimate
-from workflows.plan.estimate import Pass
 from workflows.plan.records import Plan, StagePlan, TaskPlan
+from workflows.plan.work import Encoded, Work
 from workflows.stages.graph import RunGraph, build_graph
 
 __all__ = ["Plan", "make_plan"]
-
-Encoded = Mapping[str, Mapping[str, EncodedSplit]]
 
 
 def make_plan(config: Config) -> Plan:
@@ -36,12 +35,13 @@ def make_plan(config: Config) -> Plan:
     registry = ""
     try:
         graph = build_graph(config)
-        encoded = _encode(graph)
+        encoded = encode_tasks(graph)
     except InputError as problem:
         problems += _each(problem)
     try:
         registry = check_tracking(config.registry.uri)
         check_disk(config.run_folder, 0)
+        _check_trunk(config, 0)
     except InputError as problem:
         problems.append(problem)
     raise_all(problems)
@@ -49,7 +49,7 @@ def make_plan(config: Config) -> Plan:
     return _Planner(graph, encoded).plan(registry)
 
 
-def _encode(graph: RunGraph) -> Encoded:
+def encode_tasks(graph: RunGraph) -> Encoded:
     """The encoded splits of the tasks in use, as `prepare` will have them."""
     tokenizer = load_tokenizer(graph.info)
     problems: list[InputError] = []
@@ -70,6 +70,12 @@ def _encode(graph: RunGraph) -> Encoded:
     return encoded
 
 
+def _check_trunk(config: Config, needed: int) -> None:
+    """A trunk folder of the user's choice may be on another disk; else it is on the run's."""
+    if config.trunk is not None and config.trunk.folder is not None and config.trunk_folder is not None:
+        check_disk(config.trunk_folder, needed, where="trunk.folder")
+
+
 def _each(problem: InputError) -> list[InputError]:
     return problem.problems if isinstance(problem, InputErrors) else [problem]
 
@@ -80,10 +86,10 @@ class _Planner:
     def __init__(self, graph: RunGraph, encoded: Encoded) -> None:
         self.graph, self.config, self.info = graph, graph.config, graph.info
         self.encoded = encoded
+        self.work = Work(graph, encoded)
         self.machine = look_at_machine()
         self.group = self._group_workers()
         self.pool = self.machine.pool_workers(self.config.adapt.workers, self.config.launcher, graph.backbone_bytes)
-        self.item = graph.backbone_bytes // graph.info.parameters
         self.speed = estimate.measure_speed(graph.dtype, graph.info.width)
 
     def plan(self, registry: str) -> Plan:
@@ -92,7 +98,8 @@ class _Planner:
         stages = self._stages(choice)
         trainable = {"shared prompt": self._shared(), "candidates": sum(task.trainable for task in tasks)}
         tokens = sum(count for task in tasks for count in task.tokens.values())
-        disk = estimate.disk_bytes(tokens, sum(trainable.values()), sum(trainable.values()))
+        disk = estimate.disk_bytes(tokens, sum(trainable.values()), sum(trainable.values())) + self._trunk_on_disk()
+        trunk = self.config.trunk
         return Plan(
             name=self.config.name,
             folder=str(self.config.run_folder),
@@ -117,7 +124,20 @@ class _Planner:
             memory=self._memory(choice),
             disk=disk,
             free_disk=check_disk(self.config.run_folder, disk),
+            trunk_bytes=sum(map(self.work.trunk_bytes, self.config.adapt_tasks)) if trunk is not None else 0,
+            trunk_limit=trunk.max_bytes if trunk is not None else 0,
+            trunk_folder=str(self.config.trunk_folder) if trunk is not None else None,
         )
+
+    def _trunk_on_disk(self) -> int:
+        """Bytes of activations that the adaptation still to be done adds to the run's disk."""
+        trunk, standings = self.config.trunk, self.graph.standings()
+        if trunk is None:
+            return 0
+        waiting = [name for name in self.config.adapt_tasks if not standings[f"adapt/{name}"].skipped]
+        added = min(trunk.max_bytes, sum(map(self.work.trunk_bytes, waiting)))
+        _check_trunk(self.config, added)
+        return added if trunk.folder is None else 0
 
     def _group_workers(self) -> int:
         pretrain = self.config.pretrain
@@ -135,9 +155,10 @@ class _Planner:
 
     def _task(self, name: str) -> TaskPlan:
         task, splits = self.graph.tasks[name], self.encoded[name]
-        candidates = self.graph.candidates(name) if name in self.config.adapt_tasks else []
+        adapted = name in self.config.adapt_tasks
+        candidates = self.graph.candidates(name) if adapted else []
         head = (self.info.width + 1) * len(task.labels)
-        prompts = sum(self.info.prompt_parameters(one.length, self.graph.first_layer) for one in candidates)
+        prompts = sum(self.info.prompt_parameters(one.length, one.first_layer) for one in candidates)
         return TaskPlan(
             name=name,
             type=task.spec.type,
@@ -150,6 +171,8 @@ class _Planner:
             pretrained=name in self.config.pretrain_tasks,
             candidates=len(candidates),
             lengths=tuple(dict.fromkeys(one.length for one in candidates)),
+            first_layers=self.graph.first_layers(name) if adapted else (),
+            share=mean(self.work.shares(name)) if adapted else 1.0,
             trainable=prompts + head * len(candidates),
             notes=task.notes,
         )
@@ -166,7 +189,7 @@ class _Planner:
         rows = []
         for name, standing in self.graph.standings().items():
             stage = self.graph.stages[name]
-            work = 0.0 if standing.skipped else self._work(stage.room, stage.task)
+            work = 0.0 if standing.skipped else self.work.operations(stage.room, stage.task)
             # On a processor the workers share its cores, so more of them are no faster.
             side_by_side = min(workers.get(stage.room, 1), self.machine.gpus) or 1
             rows.append(
@@ -181,27 +204,6 @@ class _Planner:
             )
         return tuple(rows)
 
-    def _work(self, room: str, task: str | None) -> float:
-        """Operations of a stage from its beginning; those of preparing and registering do not count."""
-        if room == "pretrain":
-            pretrain = self.config.pretrain
-            assert pretrain is not None
-            return pretrain.steps * estimate.training(self.info, self._pretrain_step())
-        if room not in ("adapt", "ensemble", "evaluate") or task is None:
-            return 0.0
-        lengths = [one.length for one in self.graph.candidates(task)]
-        if room == "adapt":
-            settings = self.config.adapt_for(task)
-            step = self._pass(task, "train", settings.batch_rows)
-            dev = self._pass(task, "dev")
-            return estimate.search(self.info, step, dev, lengths, settings.steps, settings.evaluate_every)
-        split = "dev" if room == "ensemble" else "test"
-        return sum(
-            estimate.forward(self.info, Pass(whole.tokens, whole.length, length))
-            for whole in [self._pass(task, split)]
-            for length in lengths
-        )
-
     def _waiting(self, room: str, choice: ShardingChoice | None) -> float:
         """Seconds in which a stage's workers wait for sharded weights."""
         pretrain = self.config.pretrain
@@ -210,30 +212,17 @@ class _Planner:
         device = "cuda" if self.machine.gpus else "cpu"
         return pretrain.steps * estimate.gathering(self.graph.backbone_bytes, self.group, device)
 
-    def _pass(self, task: str, split: str, rows: int | None = None) -> Pass:
-        """A batch of `rows`, or a whole split, with the split's mean length."""
-        lengths = self.encoded[task][split].lengths
-        mean = float(lengths.mean())
-        return Pass(mean * (len(lengths) if rows is None else rows), mean, 0)
-
-    def _pretrain_step(self) -> Pass:
-        pretrain = self.config.pretrain
-        assert pretrain is not None
-        sizes = {name: len(self.encoded[name]["train"]) for name in self.config.pretrain_tasks}
-        rates = Mixture(sizes, pretrain.mixing.exponent, pretrain.mixing.cap, self.config.seed).rates
-        mean = sum(rate * float(self.encoded[name]["train"].lengths.mean()) for name, rate in rates.items())
-        tokens = float(pretrain.batch_tokens or 0) or float(pretrain.batch_rows or 0) * mean
-        return Pass(tokens, mean, self.config.prompt.length)
-
     def _memory(self, choice: ShardingChoice | None) -> dict[str, int]:
-        memory = {}
+        memory, weights, item = {}, self.graph.backbone_bytes, self.work.item
         if choice is not None:
             share = self.group if choice.kind == "zero3" else 1
-            tokens = self._pretrain_step().tokens / self.group
-            memory["pretrain"] = estimate.worker_memory(self.info, self.graph.backbone_bytes, self.item, tokens, share)
-        widest = max(
-            self._pass(name, "train", self.config.adapt_for(name).batch_rows).tokens * len(self.graph.candidates(name))
+            tokens = self.work.pretrain_step().tokens / self.group
+            memory["pretrain"] = estimate.worker_memory(self.info, weights, item, tokens, share)
+        step = sum(
+            self.work.rows(name, "train", self.config.adapt_for(name).batch_rows).tokens
+            * len(self.graph.candidates(name))
             for name in self.config.adapt_tasks
         )
-        memory["adapt"] = estimate.worker_memory(self.info, self.graph.backbone_bytes, self.item, widest)
+        widest = min(step, TOKENS_PER_PASS["cuda" if self.machine.gpus else "cpu"])
+        memory["adapt"] = estimate.worker_memory(self.info, weights, item, widest)
         return memory

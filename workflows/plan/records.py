@@ -13,7 +13,8 @@ class TaskPlan:
 
     Args:
         rows, tokens, truncated: per split. longest: tokens of its longest row. candidates: 0 when it is not adapted.
-        trainable: numbers in all its candidates, heads included.
+        first_layers: the depths that are searched. share: of the steps that all candidates would take, the most that
+            are taken where halving cuts some. trainable: numbers in all its candidates, heads included.
     """
 
     name: str
@@ -27,6 +28,8 @@ class TaskPlan:
     pretrained: bool
     candidates: int
     lengths: tuple[int, ...]
+    first_layers: tuple[int, ...]
+    share: float
     trainable: int
     notes: tuple[str, ...]
 
@@ -52,6 +55,8 @@ class Plan:
             heads, and of all candidates. sharding, sharding_reason: how pretraining holds the backbone, and why.
         speed: operations per second that the estimate counts on. seconds: of all stages that are not skipped.
         memory: bytes of one worker at its widest, per room. disk: bytes the run writes; free_disk: bytes there are.
+        trunk_bytes: cached activations of all tasks; trunk_limit: as many as may be, 0 where nothing is cached.
+        trunk_folder: where they are, None for nowhere.
     """
 
     name: str
@@ -77,7 +82,21 @@ class Plan:
     memory: Mapping[str, int]
     disk: int
     free_disk: int
+    trunk_bytes: int
+    trunk_limit: int
+    trunk_folder: str | None
+
+    @property
+    def trunk_fits(self) -> bool:
+        """Whether all of it can be cached at the same time."""
+        return self.trunk_bytes <= self.trunk_limit
+
+    @property
+    def share(self) -> float:
+        """Of the steps that the candidates of all tasks would take, the most that are taken."""
+        candidates = sum(task.candidates for task in self.tasks)
+        return sum(task.share * task.candidates for task in self.tasks) / candidates if candidates else 1.0
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for another program."""
-        return asdict(self)
+        return {**asdict(self), "trunk_fits": self.trunk_fits, "share": self.share}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, pstdev
 from typing import Any
 
+from workflows.report.cells import best_by, cell_scores
 from workflows.report.drawing import Axis, Line, axis, interval_axis, interval_row, line_chart, places
 from workflows.report.gains import Gain
 
@@ -37,17 +36,21 @@ def loss_chart(curve: Sequence[tuple[int, float]]) -> str:
 
 
 def curve_chart(search: Search) -> str:
-    """The dev scores of all candidates of a task while they trained; the winner's drawn last and thick."""
+    """The dev scores of all candidates of a task while they trained; those that halving cut are dashed, the winner's is
+    drawn last and thick."""
     order = sorted(range(len(search.candidates)), key=lambda n: n == search.winner)
     lines = []
     for n in order:
         entry = search.candidates[n]
         one = entry["candidate"]
         points = [(float(step), float(score)) for step, score, _ in entry["curve"]]
-        best = " best" if n == search.winner else ""
-        label = f"{_named(one)}: {entry['score']:.3f} at step {entry['step']}{', the winner' if best else ''}"
+        classes, label = one["start"], f"{_named(one)}: {entry['score']:.3f} at step {entry['step']}"
+        if entry["cut"] is not None:
+            classes, label = f"{classes} cut", f"{label}, cut at step {entry['cut']}"
+        if n == search.winner:
+            classes, label = f"{classes} best", f"{label}, the winner"
         if points:
-            lines.append(Line(points, f"{one['start']}{best}", label))
+            lines.append(Line(points, classes, label))
     everything = [point for line in lines for point in line.points]
     y = axis(score for _, score in everything)
     label = f"dev {search.metric} of the candidates of {search.task} over training steps"
@@ -55,28 +58,18 @@ def curve_chart(search: Search) -> str:
 
 
 def length_chart(search: Search) -> str:
-    """Best dev score against prompt length per start: mean over seeds, at the learning rate that is best on dev."""
-    cells: dict[tuple[str, int, float], list[float]] = defaultdict(list)
-    for entry in search.candidates:
-        one = entry["candidate"]
-        cells[one["start"], one["length"], one["learning_rate"]].append(entry["score"])
-    best: dict[tuple[str, int], list[float]] = {}
-    for (start, length, _), scores in cells.items():
-        best[start, length] = max(best.get((start, length), scores), scores, key=mean)
+    """Best dev score against prompt length per start: mean over seeds, at the depth and learning rate that are best on
+    dev."""
+    best = best_by(cell_scores(search.candidates), lambda cell: (cell.start, cell.length))
     lengths = sorted({length for _, length in best})
     lines = []
     for start in ("scratch", "shared"):
         mine = [(n, best[start, length]) for n, length in enumerate(lengths) if (start, length) in best]
         if mine:
-            points = [(float(n), mean(scores)) for n, scores in mine]
-            told = ", ".join(f"{lengths[n]}: {mean(scores):.3f}" for n, scores in mine)
-            lines.append(Line(points, start, f"{_STARTS[start]}; {told}", True, [pstdev(scores) for _, scores in mine]))
-    ends = [
-        value
-        for line in lines
-        for (_, at), d in zip(line.points, line.deviations, strict=True)
-        for value in (at - d, at + d)
-    ]
+            points = [(float(n), cell.mean) for n, cell in mine]
+            told = ", ".join(f"{cell.length}: {cell.mean:.3f}" for _, cell in mine)
+            lines.append(Line(points, start, f"{_STARTS[start]}; {told}", True, [cell.deviation for _, cell in mine]))
+    ends = [cell.mean + sign * cell.deviation for cell in best.values() for sign in (-1, 1)]
     label = f"dev {search.metric} of {search.task} against prompt length"
     x = places([str(length) for length in lengths])
     return line_chart(lines, label=label, x=x, y=axis(ends), x_title="prompt length")
@@ -103,8 +96,9 @@ _STARTS = {"shared": "from the shared prompt", "scratch": "from scratch"}
 
 
 def _named(candidate: Mapping[str, Any]) -> str:
-    rate, seed = candidate["learning_rate"], candidate["seed"]
-    return f"{_STARTS[candidate['start']]}, length {candidate['length']}, learning rate {rate:g}, seed {seed}"
+    one = candidate
+    prompt = f"{_STARTS[one['start']]}, length {one['length']}, from layer {one['first_layer']}"
+    return f"{prompt}, learning rate {one['learning_rate']:g}, seed {one['seed']}"
 
 
 def _steps(points: Sequence[tuple[float, float]]) -> Axis:

@@ -17,6 +17,7 @@ import yaml
 
 import pipeline
 from workflows.report.charts import Search, curve_chart, gain_rows, length_chart, lengths_tried, loss_chart
+from workflows.report.depths import depth_table, depths_tried
 from workflows.report.gains import gains, mean_difference
 from workflows.stages.graph import RunGraph, code_version
 from workflows.stages.stage import Status, read_record, standing
@@ -69,6 +70,10 @@ def report_view(graph: RunGraph, summary: RunSummary) -> dict[str, Any]:
         "loss_chart": loss_chart(curve) if curve else None,
         "curves": [(search, curve_chart(search)) for search in searches],
         "lengths": [(search, length_chart(search)) for search in searches if lengths_tried(search) > 1],
+        "depths": [(one, depth_table(one, graph.info.layers)) for one in searches if depths_tried(one) > 1],
+        "halved": any(entry["cut"] is not None for search in searches for entry in search.candidates),
+        "searched": _searched_layers(graph),
+        "efforts": _efforts(graph),
         "costs": _costs(graph, summary),
         "rooms": _rooms(summary.stage_seconds),
         "stages": _stages(graph, summary),
@@ -91,16 +96,17 @@ def _search(graph: RunGraph, summary: RunSummary, task: str) -> Search | None:
 
 
 def _ensembles(graph: RunGraph, summary: RunSummary) -> list[dict[str, Any]]:
-    """Each task's ensemble beside its winner; an ensemble of one is the winner itself and is left out."""
+    """Each task's ensemble beside its winner; one that is nothing but the winner is left out."""
     rows = []
     for row in summary.rows:
         scores = _done(graph, f"evaluate/{row.task}", "scores.json") or {}
         ensemble = scores.get("ensemble")
-        if ensemble and len(ensemble["members"]) > 1 and row.ensemble_test is not None:
+        if ensemble and {*ensemble["members"]} != {scores["winner"]["number"]} and row.ensemble_test is not None:
             rows.append(
                 {
                     "row": row,
                     "members": len(ensemble["members"]),
+                    "prompts": len({*ensemble["members"]}),
                     "combine": ensemble["combine"],
                     "dev": ensemble["dev"],
                 }
@@ -113,11 +119,28 @@ def _costs(graph: RunGraph, summary: RunSummary) -> list[Cost]:
     return [
         Cost(
             row.task,
-            info.prompt_parameters(row.length, graph.first_layer),
+            info.prompt_parameters(row.length, row.first_layer),
             (info.width + 1) * len(graph.tasks[row.task].labels),
         )
         for row in summary.rows
     ]
+
+
+def _searched_layers(graph: RunGraph) -> str:
+    """Every layer at which some task's search lets a prompt begin: 0, 3 or 5."""
+    layers = sorted({layer for task in graph.config.adapt_tasks for layer in graph.first_layers(task)})
+    return " or ".join(filter(None, [", ".join(map(str, layers[:-1])), str(layers[-1])]))
+
+
+def _efforts(graph: RunGraph) -> list[dict[str, Any]]:
+    """What adaptation told of its batches and of the trunk cache: tasks of which it told the same stand together."""
+    told: dict[tuple[float | None, str | None], list[str]] = {}
+    for task in graph.config.adapt_tasks:
+        summary = (_done(graph, f"adapt/{task}", "stage.json") or {}).get("summary", {})
+        padding, trunk = summary.get("padding"), summary.get("trunk") or None
+        if padding is not None or trunk is not None:
+            told.setdefault((padding, trunk), []).append(task)
+    return [{"tasks": tasks, "padding": padding, "trunk": trunk} for (padding, trunk), tasks in told.items()]
 
 
 def _rooms(seconds: Mapping[str, float]) -> list[dict[str, Any]]:

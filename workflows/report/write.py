@@ -8,7 +8,7 @@ from pathlib import Path
 from workflows.report.view import report_view
 from workflows.stages.graph import RunGraph
 from workflows.summary import RunSummary
-from workflows.words import amount, figure, span, spread
+from workflows.words import amount, depth, figure, span, spread
 
 REPORT = "report.html"
 """The report's name in the run's folder."""
@@ -40,7 +40,14 @@ def render_report(graph: RunGraph, summary: RunSummary) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"figure": figure, "spread": spread, "amount": amount, "span": span, "points": points}
+    templates.filters |= {
+        "figure": figure,
+        "spread": spread,
+        "amount": amount,
+        "span": span,
+        "points": points,
+        "depth": depth,
+    }
     return templates.get_template("report.html.j2").render(report_view(graph, summary))
 
 

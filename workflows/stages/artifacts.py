@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,9 +20,10 @@ from pipeline.registry import (
     save_artifact,
 )
 from pipeline.tasks import PreparedTask
-from pipeline.training.cohort import Trained
+from pipeline.training.candidates import Trained
 from pipeline.training.results import load_shared, load_trained
 from workflows.stages.graph import RunGraph, code_version
+from workflows.stages.payloads import DISTILLED
 from workflows.stages.stage import read_record
 
 WINNER = "artifact"
@@ -49,40 +51,43 @@ def save_shared_artifact(graph: RunGraph, folder: Path) -> Artifact:
 
 
 def save_task_artifacts(graph: RunGraph, name: str, folder: Path) -> None:
-    """Makes artifacts of a task's winner and of its ensemble in `folder`, the evaluate stage's."""
+    """Makes artifacts of a task's winner, its ensemble and its distilled prompt in `folder`, the evaluate stage's."""
     scores = read_record(folder / "scores.json")
     assert scores is not None
     trained = load_trained(graph.stages[f"adapt/{name}"].folder(graph.folder))
-    _save(graph, name, folder / WINNER, trained, [scores["winner"]["number"]], None, scores["winner"], scores["metric"])
-    ensemble = scores["ensemble"]
-    if ensemble is not None and len(ensemble["members"]) > 1:
-        chosen, combine = ensemble["members"], ensemble["combine"]
-        _save(graph, name, folder / ENSEMBLE, trained, chosen, combine, ensemble, scores["metric"])
+    metric = scores["metric"]
+    _save(graph, name, folder / WINNER, [trained[scores["winner"]["number"]]], {}, scores["winner"], metric)
+    ensemble, distilled = scores["ensemble"], scores["distilled"]
+    if ensemble is not None and len(set(ensemble["members"])) > 1:
+        votes = Counter(ensemble["members"])  # a member that counts twice is computed once
+        how = {"combine": ensemble["combine"], "votes": tuple(votes.values()) if max(votes.values()) > 1 else None}
+        _save(graph, name, folder / ENSEMBLE, [trained[n] for n in votes], how, ensemble, metric)
+    if distilled is not None:
+        (learnt,) = load_trained(graph.stages[f"ensemble/{name}"].folder(graph.folder) / DISTILLED)
+        _save(graph, name, folder / DISTILLED, [learnt], {}, distilled, metric)
 
 
 def _save(
     graph: RunGraph,
     name: str,
     folder: Path,
-    trained: Sequence[Trained],
-    members: Sequence[int],
-    combine: Any,
+    chosen: Sequence[Trained],
+    together: Mapping[str, Any],
     figures: Mapping[str, Any],
     metric: str,
 ) -> None:
     prepared = PreparedTask.load(graph.stages[f"prepare/{name}"].folder(graph.folder))
-    chosen = [trained[n] for n in members]
-    how = graph.config.adapt_for(name).model_dump(mode="json", exclude={"workers", "tasks"})
+    how = graph.config.adapt_for(name).model_dump(mode="json", exclude={"workers", "room", "checkpoint_every", "tasks"})
     candidates = [{**asdict(one.candidate), "step": one.step} for one in chosen]
     facts = Facts(
         name=name,
         kind="task",
-        combine=combine,
         task=TaskIdentity.of(prepared),
         data=dict(prepared.fingerprints),
         metrics={"dev": {metric: figures["dev"]}, "test": figures["test"]},
         training={"adapt": how, "candidates": candidates, "seed": graph.config.seed, "code": code_version()},
         parents=_parents(graph, chosen),
+        **together,
         **_common(graph),
     )
     save_artifact(folder, [Member(one.prompt, one.weight, one.bias) for one in chosen], facts)
@@ -98,7 +103,7 @@ def _parents(graph: RunGraph, chosen: Sequence[Trained]) -> tuple[Parent, ...]:
 
 def _common(graph: RunGraph) -> dict[str, Any]:
     return {
-        "first_layer": graph.first_layer,
+        "layers": graph.info.layers,
         "width": graph.info.width,
         "pooling": graph.pooling,
         "backbone": BackboneIdentity.of(graph.info, graph.dtype),

@@ -8,7 +8,7 @@ The plan prints this graph, the run executes it, and the status reads it; all th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,8 +18,9 @@ import pipeline
 from pipeline.backbone import BackboneInfo, describe, resolve_dtype
 from pipeline.errors import InputError, InputErrors, raise_all
 from pipeline.tasks import Task, load_task
-from pipeline.training.cohort import Candidate
+from pipeline.training.candidates import Candidate, Cell
 from workflows.config.settings import Config
+from workflows.config.sizes import check_sizes
 from workflows.stages.stage import Stage, Standing, standing
 
 
@@ -56,22 +57,40 @@ class RunGraph:
 
     @property
     def first_layer(self) -> int:
+        """Where the shared prompt begins."""
         chosen = self.config.prompt.first_layer
         return 0 if chosen == "auto" else int(chosen)
 
+    def first_layers(self, task: str) -> tuple[int, ...]:
+        """The lowest prompted layers that a task's search tries; auto: see `CandidateSettings`."""
+        chosen, lowest = self.config.adapt_for(task).first_layers, self.config.prompt.first_layer
+        if chosen != "auto":
+            return chosen
+        if lowest != "auto":
+            return (int(lowest),)
+        layers = self.info.layers
+        return tuple(sorted({0, layers // 2, layers - max(1, layers // 6)}))
+
     def candidates(self, task: str) -> list[Candidate]:
-        """The candidates of a task: lengths × learning rates × seeds, from the shared prompt and from scratch."""
+        """The candidates of a task: lengths × depths × learning rates × seeds, from the shared prompt and from
+        scratch."""
         settings = self.config.adapt_for(task)
         starts = ["shared"] if self.config.pretrain is not None else []
         if settings.from_scratch or not starts:
             starts.append("scratch")
         return [
-            Candidate(start, length, rate, self.config.seed + seed)
+            Candidate(start, length, first_layer, rate, self.config.seed + seed)
             for start in starts
             for length in settings.lengths
+            for first_layer in self.first_layers(task)
             for rate in settings.learning_rates
             for seed in range(settings.seeds)
         ]
+
+    def brackets(self, task: str) -> list[list[int]]:
+        """The places of a task's candidates, by the search that they are in."""
+        halving = self.config.adapt_for(task).halving
+        return deal_cells(self.candidates(task), 1 if halving is None else halving.brackets)
 
     @cached_property
     def stages(self) -> dict[str, Stage]:
@@ -95,10 +114,14 @@ class RunGraph:
             adapt = self._adapt(name, prepare[name], stages.get("pretrain"))
             rooms["adapt"].append(adapt)
             last = adapt
+            tolerance = self.config.adapt_for(name).tolerance
             if self.config.ensemble is not None:
-                last = Stage(f"ensemble/{name}", {"adapt": adapt.fingerprint, "size": self.config.ensemble.size})
+                how = self.config.ensemble.model_dump(mode="json")
+                if self.config.ensemble.distil:  # into a prompt as long and deep as the winner
+                    how["tolerance"] = tolerance
+                last = Stage(f"ensemble/{name}", {"adapt": adapt.fingerprint, **how})
                 rooms["ensemble"].append(last)
-            rooms["evaluate"].append(Stage(f"evaluate/{name}", {last.room: last.fingerprint}))
+            rooms["evaluate"].append(Stage(f"evaluate/{name}", {last.room: last.fingerprint, "tolerance": tolerance}))
         return stages | {stage.name: stage for room in rooms.values() for stage in room}
 
     def standings(self) -> dict[str, Standing]:
@@ -144,10 +167,12 @@ class RunGraph:
         return Stage("pretrain", {**self._model, "pretrain": how, "prompt": prompt, **tasks})
 
     def _adapt(self, name: str, prepare: Stage, pretrain: Stage | None) -> Stage:
-        how = self.config.adapt_for(name).model_dump(mode="json", exclude={"workers", "tasks"})
+        # Which candidates share a batch changes nothing, and the winner is chosen from what training left.
+        apart = {"workers", "tasks", "room", "checkpoint_every", "tolerance"}
+        how = self.config.adapt_for(name).model_dump(mode="json", exclude=apart)
         inputs: dict[str, Any] = {
             **self._model,
-            "adapt": how,
+            "adapt": {**how, "first_layers": list(self.first_layers(name))},
             "task": prepare.fingerprint,
             "init": self.config.prompt.init,
         }
@@ -183,43 +208,26 @@ def build_graph(config: Config, on_event: Callable[[Mapping[str, Any]], None] = 
             problems.append(problem)
     on_event({"stage": "check", "done": len(specs), "total": len(specs), "note": "every row is checked"})
     if info is not None:
-        problems += _check_sizes(config, info)
+        problems += check_sizes(config, info)
     raise_all(problems)
     assert info is not None
     return RunGraph(config, info, tasks)
 
 
-def _check_sizes(config: Config, info: BackboneInfo) -> list[InputError]:
-    """What only the backbone can tell: prompts longer than its context, layers it does not have."""
-    problems = []
-    lengths = {"prompt.length": [config.prompt.length]}
-    for name in config.adapt_tasks:
-        own = config.task(name).adapt
-        its_own = own is not None and "lengths" in own.model_fields_set
-        where = f"tasks.{name}.adapt.lengths" if its_own else "adapt.lengths"
-        lengths[where] = list(config.adapt_for(name).lengths)
-    for where, values in lengths.items():
-        for value in values:
-            if info.context is not None and value > info.context:
-                problems.append(
-                    InputError(
-                        "the prompt is longer than the backbone's context",
-                        where=where,
-                        found=value,
-                        expected=f"at most {info.context}",
-                    )
-                )
-    first = config.prompt.first_layer
-    if first != "auto" and int(first) >= info.layers:
-        problems.append(
-            InputError(
-                "the backbone has no such layer",
-                where="prompt.first_layer",
-                found=first,
-                expected=f"0 to {info.layers - 1}",
-            )
-        )
-    return problems
+def deal_cells(candidates: Sequence[Candidate], brackets: int) -> list[list[int]]:
+    """The candidates' places, dealt to brackets: searches that cut their candidates each by itself.
+
+    A cell stays whole, all its seeds together. The cells of each start go round, so that every bracket has candidates
+    of every start; where a start has fewer cells than there are brackets, there are fewer brackets.
+    """
+    starts: dict[str, dict[Cell, list[int]]] = {}
+    for place, one in enumerate(candidates):
+        starts.setdefault(one.start, {}).setdefault(one.cell, []).append(place)
+    dealt: list[list[int]] = [[] for _ in range(min([brackets, *map(len, starts.values())]))]
+    for cells in starts.values():
+        for turn, places in enumerate(cells.values()):
+            dealt[turn % len(dealt)] += places
+    return [sorted(places) for places in dealt]
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.tasks import Mixture, PreparedTask
+from workflows.stages.cohorts import Cohort, Part
 from workflows.stages.graph import RunGraph
+
+DISTILLED = "distilled"
+"""The folder, inside an ensemble stage's, of the prompt that learnt to answer as the ensemble."""
 
 
 def backbone_payload(graph: RunGraph) -> dict[str, Any]:
@@ -25,7 +29,13 @@ def backbone_payload(graph: RunGraph) -> dict[str, Any]:
 
 def replica_payload(graph: RunGraph) -> dict[str, Any]:
     """What a worker that adapts, ensembles and evaluates needs once."""
-    return {"backbone": backbone_payload(graph), "first_layer": graph.first_layer, "pooling": graph.pooling}
+    folder, trunk = graph.config.trunk_folder, graph.config.trunk
+    return {
+        "backbone": backbone_payload(graph),
+        "weights": str(graph.config.cache_folder / "weights"),
+        "pooling": graph.pooling,
+        "trunk": None if folder is None or trunk is None else {"folder": str(folder), "max_bytes": trunk.max_bytes},
+    }
 
 
 def pretrain_payload(graph: RunGraph, out: Path, sharding: str, rows: int) -> dict[str, Any]:
@@ -50,6 +60,7 @@ def pretrain_payload(graph: RunGraph, out: Path, sharding: str, rows: int) -> di
             "init": config.prompt.init,
             "first_layer": graph.first_layer,
             "pooling": graph.pooling,
+            "nested": config.pretrain.nested,
             "checkpoint_every": config.pretrain.checkpoint_every,
         },
     }
@@ -72,14 +83,23 @@ def pretrain_rows(graph: RunGraph) -> int:
     return max(1, round(settings.batch_tokens / mean))
 
 
-def adapt_payload(graph: RunGraph, task: str, out: Path) -> dict[str, Any]:
-    """Training the cohort of a task."""
-    settings = graph.config.adapt_for(task)
+def cohort_payload(graph: RunGraph, cohort: Cohort) -> dict[str, Any]:
+    """Training the searches of a cohort together."""
     return {
-        "task": str(_prepared(graph, task)),
+        "searches": [_search(graph, part) for part in cohort],
         "shared": str(graph.stages["pretrain"].folder(graph.folder)) if "pretrain" in graph.stages else None,
         "init": graph.config.prompt.init,
-        "candidates": [asdict(candidate) for candidate in graph.candidates(task)],
+        "room": graph.config.adapt.room,
+        "checkpoint_every": graph.config.adapt.checkpoint_every,
+    }
+
+
+def _search(graph: RunGraph, part: Part) -> dict[str, Any]:
+    settings = graph.config.adapt_for(part.task)
+    candidates = graph.candidates(part.task)
+    return {
+        "task": str(_prepared(graph, part.task)),
+        "candidates": [asdict(candidates[n]) for n in part.candidates],
         "settings": {
             "steps": settings.steps,
             "rows": settings.batch_rows,
@@ -87,15 +107,30 @@ def adapt_payload(graph: RunGraph, task: str, out: Path) -> dict[str, Any]:
             "evaluate_every": settings.evaluate_every,
             "patience": settings.patience,
             "seed": graph.config.seed,
+            "halving": settings.halving.factor if settings.halving is not None else 0,
         },
-        "out": str(out),
+        "out": str(part.folder(graph.stages[f"adapt/{part.task}"].partial(graph.folder))),
     }
 
 
 def ensemble_payload(graph: RunGraph, task: str, out: Path) -> dict[str, Any]:
     """Choosing the ensemble of a task."""
-    assert graph.config.ensemble is not None
-    return {**_trained(graph, task), "size": graph.config.ensemble.size, "out": str(out)}
+    chosen = graph.config.ensemble
+    assert chosen is not None
+    settings = graph.config.adapt_for(task)
+    distil = {
+        "steps": settings.steps,
+        "rows": settings.batch_rows,
+        "warmup": settings.warmup,
+        "evaluate_every": settings.evaluate_every,
+        "seed": graph.config.seed,
+    }
+    return {
+        **_trained(graph, task),
+        "size": chosen.size,
+        "distil": distil if chosen.distil else None,
+        "out": str(out),
+    }
 
 
 def evaluate_payload(graph: RunGraph, task: str, out: Path) -> dict[str, Any]:
@@ -103,13 +138,19 @@ def evaluate_payload(graph: RunGraph, task: str, out: Path) -> dict[str, Any]:
     from workflows.stages.stage import read_record
 
     ensemble = graph.stages.get(f"ensemble/{task}")
-    chosen = read_record(ensemble.folder(graph.folder) / "ensemble.json") if ensemble is not None else None
-    return {**_trained(graph, task), "ensemble": chosen, "out": str(out)}
+    folder = ensemble.folder(graph.folder) if ensemble is not None else None
+    chosen = read_record(folder / "ensemble.json") if folder is not None else None
+    distilled = str(folder / DISTILLED) if folder is not None and (folder / DISTILLED).is_dir() else None
+    return {**_trained(graph, task), "ensemble": chosen, "distilled": distilled, "out": str(out)}
 
 
 def _trained(graph: RunGraph, task: str) -> dict[str, Any]:
     adapt = graph.stages[f"adapt/{task}"]
-    return {"task": str(_prepared(graph, task)), "trained": str(adapt.folder(graph.folder))}
+    return {
+        "task": str(_prepared(graph, task)),
+        "trained": str(adapt.folder(graph.folder)),
+        "tolerance": graph.config.adapt_for(task).tolerance,
+    }
 
 
 def _prepared(graph: RunGraph, task: str) -> Path:

@@ -1,5 +1,8 @@
-"""The last stage: the run in MLflow, every prompt in the registry. Only the driver does this, once, after all
-scores."""
+"""The last stage: the run in MLflow, every prompt in the registry. Only the driver does this, once, after all scores.
+
+A task's `champion` is its best single prompt; its ensemble and its distilled prompt have aliases of their own, named as
+their folders are.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,11 @@ from pipeline.registry import LoggedRun, PromptRegistry, RunRecord, TaskRecord, 
 from pipeline.training.results import load_shared, load_trained
 from workflows.stages.artifacts import ENSEMBLE, WINNER
 from workflows.stages.graph import RunGraph
+from workflows.stages.payloads import DISTILLED
 from workflows.stages.stage import begin, commit, read_record, standing
 from workflows.summary import TaskRow
 
 OnEvent = Callable[[Mapping[str, Any]], None]
-ENSEMBLE_ALIAS = "ensemble"
-"""The alias of a task's ensemble; `champion` is its best single prompt."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,9 @@ def _register_task(graph: RunGraph, registry: PromptRegistry, task: str, logged:
     folder = graph.stages[f"evaluate/{task}"].folder(graph.folder)
     run_id = logged.tasks[task]
     champion = registry.register(folder / WINNER, run_id=run_id)
-    if (folder / ENSEMBLE).is_dir():
-        registry.register(folder / ENSEMBLE, run_id=run_id, alias=ENSEMBLE_ALIAS)
+    for beside in (ENSEMBLE, DISTILLED):
+        if (folder / beside).is_dir():
+            registry.register(folder / beside, run_id=run_id, alias=beside)
     return str(champion.version)
 
 

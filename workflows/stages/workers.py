@@ -5,7 +5,7 @@ Each writes its results into the stage's unfinished folder; the driver alone mak
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,29 @@ from pipeline.backbone import Backbone, describe, load_backbone
 from pipeline.prompts import COMBINATIONS
 from pipeline.tasks import PreparedTask
 from pipeline.training.answering import answer_together
-from pipeline.training.cohort import Candidate, Cohort, CohortSettings, Trained
-from pipeline.training.evaluate import score_answers
+from pipeline.training.candidates import Candidate, Trained
+from pipeline.training.cohort import Cohort, CohortSettings
+from pipeline.training.distil import DistilSettings, distil
+from pipeline.training.evaluate import score_answers, score_rows
+from pipeline.training.greedy import choose_ensemble
 from pipeline.training.pretrain import Pretraining, PretrainSettings
 from pipeline.training.results import load_shared, load_trained, save_shared, save_trained
-from pipeline.training.select import best_cell, choose_ensemble, ranked
+from pipeline.training.search import Search, SearchSettings
+from pipeline.training.select import best_cell, choose_winner, ranked
 from pipeline.training.starts import Start
+from pipeline.training.trunks import Trunks
 from pipeline.training.world import World, save_json
 
 Payload = Mapping[str, Any]
 
 
-def open_backbone(payload: Payload) -> Backbone:
-    """This worker's backbone, whole, on its device."""
+def open_backbone(payload: Payload, weights: str | None = None) -> Backbone:
+    """This worker's backbone, whole, on its device; on a processor all workers of a node map one copy of `weights`."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return load_backbone(payload["model"], revision=payload["revision"], dtype=payload["dtype"], device=device)
+    folder = Path(weights) if weights is not None and device == "cpu" else None
+    return load_backbone(
+        payload["model"], revision=payload["revision"], dtype=payload["dtype"], device=device, mapped=folder
+    )
 
 
 def pretrain(payload: Payload, world: World) -> dict[str, Any]:
@@ -55,63 +63,93 @@ def pretrain(payload: Payload, world: World) -> dict[str, Any]:
 
 
 class Replica:
-    """One worker's frozen backbone, loaded once, for all the tasks that come to it."""
+    """One worker's frozen backbone and its trunks, for all the tasks that come to it."""
 
     def __init__(self, payload: Payload) -> None:
-        self.backbone = open_backbone(payload["backbone"])
+        self.backbone = open_backbone(payload["backbone"], payload["weights"])
         self.checksum = self.backbone.checksum()
-        self.first_layer: int = payload["first_layer"]
         self.pooling: str = payload["pooling"]
+        kept = payload["trunk"]
+        self.trunks = Trunks(self.backbone, Path(kept["folder"]), kept["max_bytes"]) if kept else Trunks(self.backbone)
 
-    def answer(self, task: PreparedTask, split: str, trained: list[Trained], world: World, stage: str) -> Any:
+    def answer(self, task: PreparedTask, split: str, trained: Sequence[Trained], world: World, stage: str) -> Any:
         """All candidates on a split in one pass, with progress."""
 
         def progress(done: int, total: int) -> None:
             world.event(stage=stage, task=task.name, done=done, total=total, note=split)
 
         return answer_together(
-            self.backbone,
-            task,
-            split,
-            trained,
-            first_layer=self.first_layer,
-            pooling=self.pooling,
-            on_batch=progress,
+            self.backbone, task, split, trained, pooling=self.pooling, trunks=self.trunks, on_batch=progress
         )
+
+    def check(self) -> None:
+        """Raises RuntimeError if training wrote to the backbone."""
+        if self.backbone.checksum() != self.checksum:
+            raise RuntimeError("the backbone was written during adaptation; its result is not to be trusted")
 
 
 def adapt(replica: Replica, payload: Payload, world: World) -> dict[str, Any]:
-    """Trains the cohort of one task."""
-    task = PreparedTask.load(Path(payload["task"]))
+    """Trains a cohort; each search's candidates go to the folder of their own."""
     shared = load_shared(Path(payload["shared"])) if payload["shared"] else None
-    start = Start(
-        prompt=shared.prompt if shared else None,
-        heads=shared.heads if shared else {},
-        init=payload["init"],
-        first_layer=replica.first_layer,
-    )
-    candidates = [Candidate(**one) for one in payload["candidates"]]
-    settings = CohortSettings(**payload["settings"], pooling=replica.pooling)
-    trained = Cohort(replica.backbone, task, candidates, start, settings, world).run()
-    if replica.backbone.checksum() != replica.checksum:
-        raise RuntimeError("the backbone was written during adaptation; its result is not to be trusted")
-    save_trained(Path(payload["out"]), trained)
-    best = trained[ranked(trained)[0]]
-    return {"candidates": len(trained), "best": best.candidate.name, "dev": best.score}
+    start = Start(shared.prompt if shared else None, shared.heads if shared else {}, payload["init"])
+    searches = [
+        Search(
+            PreparedTask.load(Path(one["task"])),
+            [Candidate(**candidate) for candidate in one["candidates"]],
+            start,
+            SearchSettings(**one["settings"]),
+        )
+        for one in payload["searches"]
+    ]
+    settings = CohortSettings(replica.pooling, payload["room"], payload["checkpoint_every"])
+    cohort = Cohort(replica.backbone, searches, settings, world, replica.trunks)
+    found = cohort.run()
+    replica.check()
+    told: dict[str, Any] = {"padding": round(cohort.padding.fraction, 4)}
+    for one, search, trained in zip(payload["searches"], searches, found, strict=True):
+        out = Path(one["out"])
+        out.mkdir(parents=True, exist_ok=True)
+        save_trained(out, trained)
+        best = trained[ranked(trained)[0]]
+        trunk = [replica.trunks.notes.get(f"{search.task.name}/{split}") for split in ("train", "dev")]
+        told[search.task.name] = {
+            "candidates": len(trained),
+            "best": best.candidate.name,
+            "dev": best.score,
+            "trunk": "; ".join(note for note in trunk if note),
+        }
+    return told
 
 
 def ensemble(replica: Replica, payload: Payload, world: World) -> dict[str, Any]:
-    """Chooses the members of a task's ensemble, and how they are combined, on dev."""
+    """Chooses the members of a task's ensemble, and how they are combined, on dev; teaches one prompt, if asked to."""
     task = PreparedTask.load(Path(payload["task"]))
     trained = load_trained(Path(payload["trained"]))
     answers = replica.answer(task, "dev", trained, world, "ensemble")
-
-    def dev_score(classes: torch.Tensor) -> float:
-        return score_answers(task, "dev", classes, answers.offsets)[task.metric]
-
-    chosen = choose_ensemble(ranked(trained), answers.probabilities, payload["size"], dev_score)
-    result = {"members": list(chosen.members), "combine": chosen.combine, "dev": chosen.score}
+    chosen = choose_ensemble(
+        ranked(trained),
+        answers.probabilities,
+        torch.from_numpy(task.label_ids("dev")),
+        answers.offsets,
+        payload["size"],
+        lambda classes, rows: score_rows(task, "dev", classes, rows),
+    )
+    result = {
+        "members": list(chosen.members),
+        "combine": chosen.combine,
+        "dev": chosen.score,
+        "held_out": chosen.held_out,
+    }
     save_json(Path(payload["out"]) / "ensemble.json", result)
+    if payload["distil"] is not None and len(chosen.members) > 1:
+        teachers = [trained[n] for n in chosen.members]
+        student = trained[choose_winner(trained, payload["tolerance"])]
+        settings = DistilSettings(**payload["distil"], pooling=replica.pooling)
+        learnt = distil(replica.backbone, task, teachers, chosen.combine, student, settings, world, replica.trunks)
+        replica.check()
+        folder = Path(payload["out"]) / "distilled"
+        folder.mkdir(exist_ok=True)
+        save_trained(folder, [learnt])
     return result
 
 
@@ -119,36 +157,34 @@ def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
     """Scores on test, once, what was chosen on dev: winner, ensemble, and every seed of each start's best cell."""
     task = PreparedTask.load(Path(payload["task"]))
     trained = load_trained(Path(payload["trained"]))
-    order = ranked(trained)
-    winner = order[0]
-    from_scratch = next((n for n in order if trained[n].candidate.start == "scratch"), None)
+    distilled = load_trained(Path(payload["distilled"])) if payload["distilled"] else []
+    winner = choose_winner(trained, payload["tolerance"])
+    from_scratch = next((n for n in ranked(trained) if trained[n].candidate.start == "scratch"), None)
     cells = {start: best_cell(trained, start) for start in ("shared", "scratch")}
     chosen: Mapping[str, Any] = payload["ensemble"] or {"members": [], "combine": "mean", "dev": None}
     looked_at = [winner, *chosen["members"], *cells["shared"], *cells["scratch"]]
     used = sorted({*looked_at, *([] if from_scratch is None else [from_scratch])})
-    answers = replica.answer(task, "test", [trained[n] for n in used], world, "evaluate")
+    answers = replica.answer(task, "test", [trained[n] for n in used] + distilled, world, "evaluate")
     place = {n: k for k, n in enumerate(used)}
 
     def score(classes: torch.Tensor) -> dict[str, float]:
         return score_answers(task, "test", classes, answers.offsets)
 
-    def of_candidate(n: int) -> dict[str, Any]:
-        one = trained[n]
-        return {
-            "number": n,
-            **vars(one.candidate),
-            "name": one.candidate.name,
-            "dev": one.score,
-            "test": score(answers.logits[place[n]].argmax(-1)),
-        }
+    def of_candidate(one: Trained, n: int, k: int) -> dict[str, Any]:
+        facts = {"number": n, **vars(one.candidate), "name": one.candidate.name, "dev": one.score}
+        return {**facts, "test": score(answers.logits[k].argmax(-1))}
+
+    def of_place(n: int) -> dict[str, Any]:
+        return of_candidate(trained[n], n, place[n])
 
     result: dict[str, Any] = {
         "task": task.name,
         "metric": task.metric,
-        "winner": of_candidate(winner),
-        "from_scratch": None if from_scratch is None else of_candidate(from_scratch),
-        "cells": {start: [of_candidate(n) for n in cell] for start, cell in cells.items()},
+        "winner": of_place(winner),
+        "from_scratch": None if from_scratch is None else of_place(from_scratch),
+        "cells": {start: [of_place(n) for n in cell] for start, cell in cells.items()},
         "ensemble": None,
+        "distilled": of_candidate(distilled[0], 0, len(used)) if distilled else None,
     }
     if chosen["members"]:
         members = torch.tensor([place[n] for n in chosen["members"]])

@@ -1,0 +1,84 @@
+"""One prompt of a search: what it is, how far it is, what it came to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+Cell = tuple[str, int, int, float]
+"""What candidates have in common that differ in their seeds only: start, length, first layer, learning rate."""
+Point = tuple[int, float, float]
+"""A look at dev: step, score, loss."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One prompt of a search.
+
+    Args:
+        start: "shared" (from the pretrained prompt, cut or extended) or "scratch".
+        length: P. first_layer: the lowest layer it stands in. learning_rate: the prompt's and its head's.
+        seed: draws whatever of the start is random.
+    """
+
+    start: str
+    length: int
+    first_layer: int
+    learning_rate: float
+    seed: int
+
+    @property
+    def cell(self) -> Cell:
+        """The candidate without its seed."""
+        return self.start, self.length, self.first_layer, self.learning_rate
+
+    @property
+    def name(self) -> str:
+        return f"{self.start}-p{self.length}-k{self.first_layer}-lr{self.learning_rate:g}-s{self.seed}"
+
+
+@dataclass
+class Progress:
+    """How far one candidate is: its best dev score so far, and the prompt and head that reached it.
+
+    Args:
+        live: whether it is being trained. cut: the step at which halving took it out; None if it did not.
+    """
+
+    score: float = -math.inf
+    loss: float = math.inf
+    step: int = 0
+    stale: int = 0
+    live: bool = True
+    cut: int | None = None
+    curve: list[Point] = field(default_factory=list)
+    prompt: Tensor | None = None
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A candidate at its best dev score: prompt [L, 2, H, P, D], head weight [C, M] and bias [C], all baked.
+
+    Args:
+        cut: the step at which halving took it out of the search; None for one that trained on.
+    """
+
+    candidate: Candidate
+    score: float
+    loss: float
+    step: int
+    curve: tuple[Point, ...]
+    prompt: Tensor
+    weight: Tensor
+    bias: Tensor
+    cut: int | None = None
+
+    @classmethod
+    def of(cls, candidate: Candidate, p: Progress) -> Trained:
+        """What a candidate's training came to."""
+        assert p.prompt is not None and p.weight is not None and p.bias is not None
+        return cls(candidate, p.score, p.loss, p.step, tuple(p.curve), p.prompt, p.weight, p.bias, p.cut)

@@ -1,0 +1,97 @@
+"""One prompt that learns to answer as an ensemble does (Hinton et al. 2015, section 2, at temperature 1).
+
+The ensemble's probabilities on the training rows are computed once, in one forward pass for all members; the student,
+the task's best single prompt, then trains on them instead of the gold labels. Dev decides which of its states is kept,
+the one it began with included: distilling never makes it worse on dev.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.backbone import Backbone
+from pipeline.model import PromptedModel
+from pipeline.prompts import COMBINATIONS, PromptBank
+from pipeline.tasks import Answers, Batch, HeadBank, PreparedTask, collate
+from pipeline.training.answering import answer_together
+from pipeline.training.candidates import Trained
+from pipeline.training.evaluate import answer_split, score_answers
+from pipeline.training.loop import Trainer
+from pipeline.training.search import Search, SearchSettings
+from pipeline.training.starts import Start
+from pipeline.training.trunks import Trunks
+from pipeline.training.world import World
+
+
+@dataclass(frozen=True)
+class DistilSettings:
+    """How the student trains: as a candidate does, see `SearchSettings`."""
+
+    steps: int
+    rows: int
+    warmup: float
+    evaluate_every: int
+    seed: int
+    pooling: str
+
+
+def distil(
+    backbone: Backbone,
+    task: PreparedTask,
+    teachers: Sequence[Trained],
+    combine: str,
+    student: Trained,
+    settings: DistilSettings,
+    world: World,
+    trunks: Trunks,
+) -> Trained:
+    """Teaches the student, and returns it at its best dev score.
+
+    Args:
+        teachers: the ensemble's members, one that counts twice twice. combine: how they answer together.
+    """
+    taught = answer_together(backbone, task, "train", teachers, pooling=settings.pooling, trunks=trunks)
+    targets = COMBINATIONS[combine](taught.probabilities)  # [A, C]
+    how = SearchSettings(settings.steps, settings.rows, settings.warmup, settings.evaluate_every, 0, settings.seed)
+    search = Search(task, [student.candidate], Start(None, {}, ""), how)  # its clock, its rows, its book of dev scores
+    bank = PromptBank([student.prompt], backbone.info.layers)
+    heads = HeadBank([len(task.labels)], backbone.info.width, [0], [task.head])
+    heads.put(0, student.weight, student.bias)
+    model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device), settings.pooling)
+    trainer = Trainer(model, world)
+    trainer.enter(0, [0], student.candidate.learning_rate)
+    gold = torch.from_numpy(task.label_ids("dev"))
+
+    def look() -> None:
+        answers = answer_split(model, task, "dev", [(0, 0)], rows_per_batch=256, trunks=trunks)
+        score = score_answers(task, "dev", answers.logits[0].argmax(-1), answers.offsets)[task.metric]
+        search.record(0, score, answers.loss(gold)[0], (bank.bake(0), *heads.bake(0)))
+
+    look()
+    while not search.done:
+        rows = search.rows()
+        batch = _batch(task, rows, trunks, student.candidate.first_layer).to(backbone.device)
+        wanted = torch.cat([targets[taught.offsets[row] : taught.offsets[row + 1]] for row in rows]).to(backbone.device)
+
+        def as_taught(answers: Answers, batch: Batch, wanted: Tensor = wanted) -> Tensor:
+            return -(wanted * answers.logits[0].log_softmax(-1)).sum(-1).mean()
+
+        trainer.update([batch], {0: search.schedule.factor(search.step)}, as_taught)
+        search.step += 1
+        if search.looks_at_dev:
+            look()
+        best = search.progress[0].score
+        note = f"distilling {len(teachers)} members, best dev {best:.3f}"
+        world.event(stage="ensemble", task=task.name, done=search.step, total=settings.steps, note=note)
+    return search.trained()[0]
+
+
+def _batch(task: PreparedTask, rows: np.ndarray[tuple[int], np.dtype[np.int64]], trunks: Trunks, layer: int) -> Batch:
+    nothing = [0] * len(rows)
+    batch = collate(task.encoded["train"].take(rows), prompt=nothing, head=nothing, pad_token_id=task.pad_token_id)
+    return replace(batch, trunk=trunks.take(task, "train", rows, {layer}, batch.input_ids.shape[1]))

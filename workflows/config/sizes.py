@@ -1,0 +1,41 @@
+"""What must hold between a config and its backbone: prompts that fit its context, layers that it has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.errors import InputError
+from workflows.config.settings import Config
+
+if TYPE_CHECKING:
+    from pipeline.backbone import BackboneInfo
+
+
+def check_sizes(config: Config, info: BackboneInfo) -> list[InputError]:
+    """What only the backbone can tell: prompts longer than its context, layers it does not have."""
+    lengths = {"prompt.length": [config.prompt.length], **_searched(config, "lengths")}
+    first = config.prompt.first_layer
+    layers = {"prompt.first_layer": [] if first == "auto" else [int(first)], **_searched(config, "first_layers")}
+    problems = []
+    for where, values in lengths.items():
+        for value in values:
+            if info.context is not None and value > info.context:
+                what, most = "the prompt is longer than the backbone's context", f"at most {info.context}"
+                problems.append(InputError(what, where=where, found=value, expected=most))
+    for where, values in layers.items():
+        for value in values:
+            if value >= info.layers:
+                what, there = "the backbone has no such layer", f"0 to {info.layers - 1}"
+                problems.append(InputError(what, where=where, found=value, expected=there))
+    return problems
+
+
+def _searched(config: Config, key: str) -> dict[str, list[int]]:
+    """Where a search gives values of its own → the values; `auto` always fits."""
+    found = {}
+    for name in config.adapt_tasks:
+        own = config.task(name).adapt
+        its_own = own is not None and key in own.model_fields_set
+        values = getattr(config.adapt_for(name), key)
+        found[f"tasks.{name}.adapt.{key}" if its_own else f"adapt.{key}"] = [] if values == "auto" else list(values)
+    return found

@@ -1,0 +1,113 @@
+"""How prompts are trained: the sections on pretraining, on the search for each task, and on ensembles."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from workflows.config.fields import Count, Counts, Fraction, Layers, Rate, Rates, Settings, TaskNames, Workers
+
+DEFAULT_BATCH_TOKENS = 1024
+
+
+class HalvingSettings(Settings):
+    """Successive halving: all candidates train a little, the better ones train on."""
+
+    factor: Annotated[int, Field(ge=2)] = 3
+    """Of the candidates in play, one in this many stays after each cut."""
+    brackets: Count = 1
+    """Independent searches that a task's candidates are dealt to; they may run on different workers."""
+
+
+class CandidateSettings(Settings):
+    """How one task is adapted: the candidates, and the training of each."""
+
+    lengths: Counts = (8, 16, 32)
+    """Prompt lengths to search over, in places."""
+    first_layers: Layers = "auto"
+    """Lowest prompted layers to search over; auto: the shared prompt's own layer if prompt.first_layer is a number,
+    else three depths: all layers, the upper half, the top sixth."""
+    learning_rates: Rates = (1e-2,)
+    """Learning rates to search over."""
+    seeds: Count = 1
+    """Candidates per length, depth and learning rate."""
+    steps: Count = 200
+    """Training steps, at most."""
+    batch_rows: Count = 16
+    """Rows per step and candidate."""
+    warmup: Fraction = 0.1
+    """Share of the steps in which the learning rate rises from zero."""
+    evaluate_every: Count = 20
+    """Steps between two looks at dev."""
+    patience: Count = 4
+    """A candidate stops after this many looks at dev without a better one."""
+    tolerance: Annotated[float, Field(ge=0)] = 0.002
+    """The cheapest depth whose dev score is within this of the best wins."""
+    halving: HalvingSettings | None = Field(default_factory=HalvingSettings)
+    """Giving up the worse candidates early; null trains all of them to the end."""
+    from_scratch: bool = True
+    """Also train the same candidates from a fresh prompt, to show what the shared prompt is worth."""
+
+
+class AdaptSettings(CandidateSettings):
+    """Adapting the shared prompt to each task."""
+
+    tasks: TaskNames = "all"
+    """The tasks to adapt to."""
+    workers: Workers = "auto"
+    """Tasks adapted at the same time."""
+    room: Count = 64
+    """Candidates that train in one batch; when some leave, the next task's come in."""
+    checkpoint_every: Count = 50
+    """Steps of a batch between two checkpoints."""
+
+
+class MixingSettings(Settings):
+    """How the tasks share a pretraining batch."""
+
+    exponent: Annotated[float, Field(ge=0)] = 0.5
+    """A task is drawn in proportion to its rows to this power: 1 by size, 0 all alike."""
+    cap: Count | None = 4096
+    """A task counts for at most this many rows."""
+
+
+class PretrainSettings(Settings):
+    """Training the shared prompt on a mixture of tasks."""
+
+    tasks: TaskNames = "all"
+    """The tasks to train on."""
+    steps: Count = 300
+    """Training steps."""
+    batch_rows: Count | None = None
+    """Rows per step over all workers; instead of batch_tokens."""
+    batch_tokens: Count | None = None
+    """Tokens per step over all workers, about; 1024 when batch_rows is not given either."""
+    learning_rate: Rate = 1e-2
+    """Highest learning rate."""
+    warmup: Fraction = 0.1
+    """Share of the steps in which the learning rate rises from zero."""
+    nested: bool = True
+    """Each step trains a random length, so that every prefix of the shared prompt is a prompt."""
+    mixing: MixingSettings = Field(default_factory=MixingSettings)
+    """How the tasks share a batch."""
+    checkpoint_every: Count = 50
+    """Steps between two checkpoints."""
+    workers: Workers = "auto"
+    """Processes that share each step."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _batch(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("batch_rows") is None and given.get("batch_tokens") is None:
+            return {**given, "batch_tokens": DEFAULT_BATCH_TOKENS}
+        return given
+
+
+class EnsembleSettings(Settings):
+    """Answering with several prompts in one forward pass."""
+
+    size: Count = 5
+    """Members, at most; the same one may count twice."""
+    distil: bool = False
+    """Also teach one prompt to answer as the ensemble."""
