@@ -70,8 +70,10 @@ class PromptedModel(nn.Module):
         firsts.sort()
         lengths = [min(bank.lengths[n], places or bank.lengths[n]) for n in chosen]
         among = {n: k for k, n in enumerate(chosen)}
+        stacked = bank.stack(chosen, lengths, [begins[n] for n in chosen])
         states = PromptStates(
-            layers=bank.stack(chosen, lengths, [begins[n] for n in chosen]),
+            # cast here, once per prompt, and not in the attention, once per row
+            layers={layer: prompts.to(self.backbone.dtype) for layer, prompts in stacked.items()},
             index=torch.tensor([among[n] for n in prompt.tolist()], device=prompt.device),
             lengths=lengths,
             firsts=firsts,

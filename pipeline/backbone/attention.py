@@ -184,7 +184,9 @@ def _on_cpu(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: 
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
     scores = (query * scale) @ key.transpose(-1, -2)  # [B, H, Tq, Tk]
     if mask is not None:
-        scores = scores.masked_fill_(~mask, -torch.inf) if mask.dtype == torch.bool else scores.add_(mask)
+        if mask.dtype == torch.bool:  # adding has no gradient to compute, filling has
+            mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, -torch.inf)
+        scores = scores.add_(mask)
     return (scores.softmax(-1) @ value).transpose(1, 2)
 
 

@@ -1,8 +1,8 @@
 """Answering rows with artifacts: the champions of many tasks, and every member of their ensembles, in one forward pass.
 
-Each row stands in the batch once per member of its task; nothing but the prompt's index and the head's differs, and what
-lies below the members' prompts is computed once. So a batch may mix tasks, prompt lengths, depths and ensembles, and
-every row gets what it would get alone.
+Each row stands in the batch once per member of its task; nothing but the prompt's index and the head's differs, and
+what lies below the members' prompts is computed once. So a batch may mix tasks, prompt lengths, depths and ensembles,
+and every row gets what it would get alone.
 """
 
 from __future__ import annotations

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.model import PromptedModel
-from pipeline.tasks import PreparedTask, collate, decode_answers, length_batches, score
+from pipeline.tasks import Batch, PreparedTask, collate, decode_answers, length_batches, score
 from pipeline.training.trunks import Trunks
 
-TOKENS_PER_FORWARD = 16384
+TOKENS_PER_FORWARD = 8192
 """The widest forward pass of an evaluation, members and padding included: long rows go through in smaller batches."""
 
 Member = tuple[int, int]
@@ -70,31 +70,64 @@ def answer_split(
         trunks: where what lies below the prompts may be known; else it is computed, once for all members.
         on_batch: hears (batches done, batches in all).
     """
-    assert model.bank is not None
     encoded = task.encoded[split]
     offsets = np.concatenate([[0], np.cumsum(task.answers_per_row(split))])
     result = torch.zeros(len(members), int(offsets[-1]), len(task.labels))
+    groups = _alike(model, members)
+    begins = {first for first, _ in groups}
+    most = max(len(group) for group in groups.values())
     fitting = min(rows_per_batch, TOKENS_PER_FORWARD // int(encoded.lengths.max()))
-    batches = length_batches(encoded.lengths, max(1, fitting // len(members)))
-    begins = {model.bank.first_layers[prompt] for prompt, _ in members}
+    batches = length_batches(encoded.lengths, max(1, fitting // most))
     for done, indices in enumerate(batches, start=1):
-        batch = collate(
-            encoded.take(indices),
-            example=[i for _ in members for i in range(len(indices))],
-            prompt=[prompt for prompt, _ in members for _ in indices],
-            head=[head for _, head in members for _ in indices],
-            pad_token_id=task.pad_token_id,
-        )
-        if trunks is not None:
-            batch = replace(batch, trunk=trunks.take(task, split, indices, begins, batch.input_ids.shape[1]))
-        answers = model(batch.to(model.backbone.device))
         place = torch.from_numpy(np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in indices]))
-        by_head = dict(zip(answers.heads, answers.logits, strict=True))
-        for k, (_, head) in enumerate(members):
-            result[k, place] = by_head[head].cpu()
+        rows = _rows(model, task, split, indices, begins, trunks)
+        for group in groups.values():
+            answers = model(_under(rows, [members[k] for k in group]))
+            by_head = dict(zip(answers.heads, answers.logits, strict=True))
+            for k in group:
+                result[k, place] = by_head[members[k][1]].cpu()
         if on_batch is not None:
             on_batch(done, len(batches))
     return SplitAnswers(result, offsets)
+
+
+def _alike(model: PromptedModel, members: Sequence[Member]) -> dict[tuple[int, int], list[int]]:
+    """Members by first layer and length: side by side they need neither padding nor a mask for their prompts."""
+    assert model.bank is not None
+    firsts, lengths = model.bank.first_layers, model.bank.lengths
+    groups: dict[tuple[int, int], list[int]] = {}
+    for k, (prompt, _) in enumerate(members):
+        groups.setdefault((firsts[prompt], lengths[prompt]), []).append(k)
+    return groups
+
+
+def _rows(
+    model: PromptedModel,
+    task: PreparedTask,
+    split: str,
+    indices: NDArray[np.int64],
+    begins: set[int],
+    trunks: Trunks | None,
+) -> Batch:
+    """Rows of a split with all that is below the members' prompts, from the cache or computed here, once for all."""
+    nobody = [0] * len(indices)
+    rows = collate(task.encoded[split].take(indices), prompt=nobody, head=nobody, pad_token_id=task.pad_token_id)
+    width = rows.input_ids.shape[1]
+    known = trunks.take(task, split, indices, begins, width) if trunks is not None else {}
+    rows = replace(rows, trunk=known).to(model.backbone.device)
+    missing = begins - {0} - set(known)
+    if missing:
+        found = model.backbone.trunk(rows.input_ids, rows.attention_mask, rows.token_type_ids, sorted(missing))
+        rows = replace(rows, trunk={**rows.trunk, **found})
+    return rows
+
+
+def _under(rows: Batch, members: Sequence[Member]) -> Batch:
+    """The rows, each under every member."""
+    count, device = len(rows.input_ids), rows.input_ids.device
+    prompt, head = torch.tensor(members, device=device).repeat_interleave(count, dim=0).unbind(1)
+    example = torch.arange(count, device=device).repeat(len(members))
+    return replace(rows, example=example, prompt=prompt, head=head, weight=torch.ones(len(example), device=device))
 
 
 def score_answers(task: PreparedTask, split: str, classes: Tensor, offsets: NDArray[np.int64]) -> dict[str, float]:

@@ -108,7 +108,7 @@ class Trainer:
 
     def update(
         self, passes: Iterable[Batch], factors: Mapping[int, float], objective: Objective = gold_loss, **cut: Any
-    ) -> list[Answers]:
+    ) -> list[Tensor]:
         """One step.
 
         Args:
@@ -118,15 +118,16 @@ class Trainer:
             cut: see `PromptedModel.forward`.
 
         Returns:
-            What each pass answered.
+            Each pass's losses per row, [B].
         """
         assert self._optimizer is not None
         self._optimizer.zero_grad(set_to_none=True)
-        answered = []
+        losses = []
         for batch in passes:
             answers: Answers = self.model(batch, **cut)
             self.model.backbone.backward(objective(answers, batch))
-            answered.append(answers)
+            losses.append(answers.loss.detach())
+            del answers  # or its graph would live beside the next pass's
         stepping = {n: self._groups[n] for n in factors}
         if self.world.size > 1:
             sum_over_ranks(self.gradients(), self.world.size)
@@ -134,7 +135,7 @@ class Trainer:
             group["lr"] = group["rate"] * factors[n]
             nn.utils.clip_grad_norm_(group["params"], self.clip)  # each prompt with its own heads: none touches another
         self._optimizer.step()
-        return answered
+        return losses
 
     def gradients(self) -> list[Tensor]:
         """The gradients of all that is being trained, zeros where this rank's rows did not touch it."""

@@ -75,7 +75,9 @@ def pack(units: Sequence[Unit], limit: int) -> list[list[Unit]]:
                 current, tokens, places = [], 0, 0
         current.append(unit)
         tokens, places = max(tokens, unit.tokens), max(places, unit.places)
-    return [*passes, current] if current else passes
+    passes += [current] if current else []
+    # The largest first: the allocator then fits the smaller ones into what the largest left, and memory does not creep.
+    return sorted(passes, key=lambda one: -len(one) * _widest(one))
 
 
 def _widest(units: Sequence[Unit]) -> int:

@@ -22,7 +22,7 @@ from torch import Tensor
 from pipeline.backbone import Backbone
 from pipeline.model import PromptedModel
 from pipeline.prompts import PromptBank
-from pipeline.tasks import Answers, Batch, HeadBank, Mixture, PreparedTask, collate
+from pipeline.tasks import Batch, HeadBank, Mixture, PreparedTask, collate
 from pipeline.training.loop import Schedule, Trainer
 from pipeline.training.starts import make_prompt
 from pipeline.training.world import World
@@ -146,9 +146,9 @@ class Pretraining:
     def _train_step(self) -> None:
         factors = {0: self.schedule.factor(self.step)}
         batch = self.batch_at(self.step)
-        answers: list[Answers] = self.trainer.update([batch], factors, places=self.places_at(self.step))
+        (losses,) = self.trainer.update([batch], factors, places=self.places_at(self.step))
         self.step += 1
-        self._recent.append(float(answers[0].loss.detach().mean()))
+        self._recent.append(float(losses.mean()))
         if self.step % 10 == 0 or self.step == self.settings.steps:
             self.curve.append((self.step, sum(self._recent) / len(self._recent)))
             self._recent = []
