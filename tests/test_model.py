@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -12,7 +13,7 @@ from pipeline.backbone import load_backbone
 from pipeline.model import PromptedModel
 from pipeline.prompts import PromptBank
 from pipeline.tasks import HeadBank, collate
-from tests.tiny import FAMILIES, tiny_backbone
+from tests.tiny import FAMILIES, states_of, tiny_backbone
 
 KINDS = ["cls", "token", "cls"]
 CLASSES = [3, 5, 2]
@@ -78,6 +79,60 @@ def test_a_prompt_of_no_places_is_the_bare_model(family):
     rows = [(row, 1, head) for row, _, head in rows_of(model)]
     for one, other in zip(answers_by_row(model, rows), answers_by_row(bare, rows), strict=True):
         assert torch.allclose(one[1], other[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "minilm"])
+def test_rows_enter_where_their_prompts_begin_and_get_what_they_get_alone(family):
+    """Prompts of every depth in one batch; examples that stand in several rows; the trunk given or computed."""
+    backbone = model_of(family).backbone
+    info, draw = backbone.info, torch.Generator().manual_seed(4)
+    shapes = [(info.layers, 5), (1, 3), (2, 5), (1, 7)]
+    prompts = [torch.randn(k, 2, info.heads, p, info.head_size, generator=draw) for k, p in shapes]
+    model = PromptedModel(backbone, PromptBank(prompts, info.layers), model_of(family).heads)
+    examples = [row for row, _, _ in rows_of(model)[:3]]
+    heads = [head for _, _, head in rows_of(model)[:3]]
+    order = [(e, n) for n in (3, 0, 2, 1) for e in (2, 0, 1)]
+    batch = collate(
+        examples,
+        example=[e for e, _ in order],
+        prompt=[n for _, n in order],
+        head=[heads[e] for e, _ in order],
+        pad_token_id=0,
+    )
+    layers = sorted({info.layers - k for k, _ in shapes} - {0})
+    known = backbone.trunk(batch.input_ids, batch.attention_mask, None, layers)
+    for given in (batch, replace(batch, trunk=known), replace(batch, trunk={layers[0]: known[layers[0]]})):
+        with torch.no_grad():
+            losses = model(given).loss
+        for (e, n), loss in zip(order, losses, strict=True):
+            alone = _bare_layers_below(model, prompts[n], examples[e], heads[e])
+            assert torch.allclose(loss, alone, atol=1e-5, rtol=1e-4), (e, n)
+
+
+def _bare_layers_below(model, prompt, example, head):
+    """The row by itself, all layers run from the embeddings; the prompt is put into the upper ones directly."""
+    info, ids = model.backbone.info, torch.tensor([example["input_ids"]])
+    states = states_of(prompt[:, None], [0], [prompt.shape[3]], info.layers - len(prompt))
+    with torch.no_grad():
+        mask = torch.ones_like(ids, dtype=torch.bool)
+        hidden = model.backbone(ids, mask, prompts=states)
+        batch = collate([example], prompt=[0], head=[head], pad_token_id=0)
+        row, column = batch.answer.nonzero(as_tuple=True)
+        vectors = model.vectors(hidden, mask, batch.head, row, column)
+        return model.heads(vectors, row, batch.labels[row, column], batch.head).loss[0]
+
+
+def test_cutting_a_prompt_is_the_shorter_prompt():
+    """What nested pretraining does in a step: the first places, the upper layers."""
+    model = model_of("bert")
+    rows = [(row, 0, head) for row, _, head in rows_of(model)]
+    info = model.backbone.info
+    cut = PromptBank([model.bank.bake(0)[1:, :, :, :3]], info.layers)
+    other = PromptedModel(model.backbone, cut, model.heads)
+    with torch.no_grad():
+        assert torch.allclose(
+            model(batch_of(rows), places=3, first_layer=1).loss, other(batch_of(rows)).loss, atol=1e-6
+        )
 
 
 def test_gradients_of_a_mixed_batch_are_those_of_its_rows():

@@ -186,7 +186,7 @@ class _Driver:
                 if outcome.error is not None:
                     self._finish(stage, folder, outcome, 0.0)
                 elif gather(self.graph, task, folder):
-                    told = {**outcome.value[task], "padding": outcome.value["padding"], "cohort": tasks}
+                    told = {**outcome.value["tasks"][task], "padding": outcome.value["padding"], "cohort": tasks}
                     commit(self.graph.folder, stage, told, time.monotonic() - began)
 
         told = [payloads.cohort_payload(self.graph, cohort) for cohort in cohorts]

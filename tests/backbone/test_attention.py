@@ -170,3 +170,23 @@ def test_bfloat16_backbone_with_float32_prompts():
     hidden = model(ids, torch.ones_like(ids, dtype=torch.bool), prompts=states)
     hidden.float().sum().backward()
     assert hidden.dtype == torch.bfloat16 and kv.grad.dtype == torch.float32 and kv.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "minilm"])
+def test_short_rows_in_bfloat16_on_a_processor_are_as_long_ones(family, monkeypatch):
+    """Two ways to compute the same attention: they differ by bfloat16's rounding and no more."""
+    from pipeline.backbone import attention
+
+    model = load_backbone("minilm" if family == "minilm" else str(tiny_backbone(family)), dtype="bfloat16")
+    exact = backbone(family)
+    ids = ids_for(model, 4, 7)
+    mask = torch.arange(7) < torch.tensor([7, 4, 2, 6])[:, None]
+    prompts = 0.3 * prompts_for(model, 3, 6)
+    found = {}
+    for short in (0, 160):
+        monkeypatch.setattr(attention, "SHORT", short)
+        found[short] = model(ids, mask, prompts=states_of(prompts, [2, 0, 1, 1], [6, 2, 4])).float()[mask]
+    truth = exact(ids, mask, prompts=states_of(prompts, [2, 0, 1, 1], [6, 2, 4]))[mask]
+    size = truth.norm()
+    assert (found[0] - found[160]).norm() < 0.02 * size
+    assert (found[160] - truth).norm() < 1.5 * (found[0] - truth).norm() + 1e-3 * size

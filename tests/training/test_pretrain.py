@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.training.loop import gold_loss
-from pipeline.training.pretrain import Pretraining, PretrainSettings
+from pipeline.training.pretrain import Pretraining, PretrainSettings, nested_places
 from pipeline.training.results import load_shared, save_shared
 from pipeline.training.world import LocalWorld, sum_over_ranks
 from tests.training.worlds import Interrupted, Stop
@@ -81,6 +84,28 @@ def test_resumed_equals_uninterrupted_to_the_last_bit(backbone, tasks, tmp_path)
     assert torch.equal(whole.prompt, resumed.prompt) and whole.curve == resumed.curve
     for name in tasks:
         assert torch.equal(whole.heads[name][0], resumed.heads[name][0])
+
+
+@given(length=st.integers(1, 64), seed=st.integers(0, 5), step=st.integers(0, 10**6))
+def test_a_step_trains_a_prefix_and_every_other_step_the_whole(length, seed, step):
+    places = nested_places(length, seed, step)
+    assert 1 <= places <= length and places == nested_places(length, seed, step)
+    assert step % 2 or places == length
+
+
+def test_every_length_is_drawn_about_as_often():
+    drawn = Counter(nested_places(8, 0, step) for step in range(1, 4001, 2))
+    assert set(drawn) == set(range(1, 9)) and max(drawn.values()) < 1.5 * min(drawn.values())
+
+
+def test_a_nested_step_moves_the_places_it_draws_and_no_other(backbone, tasks, tmp_path):
+    one = Pretraining(backbone("bert"), tasks, replace(SETTINGS, length=8), LocalWorld(tmp_path))
+    one.step = next(step for step in range(1, 99, 2) if one.places_at(step) == 3)
+    before = one.model.bank.bake(0)
+    one.schedule = replace(one.schedule, steps=200)
+    one._train_step()
+    moved = (one.model.bank.bake(0) - before).abs().amax(dim=(0, 1, 2, 4))
+    assert bool((moved[:3] > 0).all()) and not moved[3:].any()
 
 
 def test_a_checkpoint_holds_no_backbone(backbone, tasks, tmp_path):

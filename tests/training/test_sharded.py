@@ -22,6 +22,8 @@ from tests.training.test_pretrain import SETTINGS, Rank
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("intent", "slots", "same_issue")
+UPPER = replace(SETTINGS, first_layer=1)
+"""Prompts above layer 0: what lies below runs once, without gradients, and is not gathered again."""
 
 
 def load_tasks(folder: Path) -> dict[str, PreparedTask]:
@@ -56,6 +58,8 @@ def work(folder: Path) -> None:
     one = Pretraining(backbone, load_tasks(folder), SETTINGS, Rank(rank, size))
     found = {f"dealt.{i}": g for i, g in enumerate(gradients(one, one.batch_at(0), size))}
     found |= {f"apart.{i}": g for i, g in enumerate(gradients(one, apart(one, rank), size))}
+    upper = Pretraining(backbone, load_tasks(folder), UPPER, Rank(rank, size))
+    found |= {f"upper.{i}": g for i, g in enumerate(gradients(upper, upper.batch_at(0), size))}
     for step in range(3):
         one.trainer.update([one.batch_at(step)], {0: one.schedule.factor(step)})
     found["trained"] = one.model.bank.bake(0)
@@ -89,6 +93,9 @@ def test_sharded_equals_replicated(family, prepared, tmp_path):
         scale = gradient.abs().max()
         assert (answer["found"][f"dealt.{i}"] - gradient).abs().max() <= 1e-5 * scale
         assert (answer["found"][f"apart.{i}"] - gradient).abs().max() <= 1e-5 * scale
+    upper = Pretraining(backbone, load_tasks(tmp_path), UPPER, LocalWorld(tmp_path))
+    for i, gradient in enumerate(gradients(upper, upper.batch_at(0), 1)):
+        assert (answer["found"][f"upper.{i}"] - gradient).abs().max() <= 1e-5 * gradient.abs().max()
     assert answer["unwritten"] and answer["checksum"] == backbone.checksum()
     for step in range(3):
         one.trainer.update([one.batch_at(step)], {0: one.schedule.factor(step)})

@@ -105,7 +105,7 @@ def adapt(replica: Replica, payload: Payload, world: World) -> dict[str, Any]:
     cohort = Cohort(replica.backbone, searches, settings, world, replica.trunks)
     found = cohort.run()
     replica.check()
-    told: dict[str, Any] = {"padding": round(cohort.padding.fraction, 4)}
+    told: dict[str, Any] = {}
     for one, search, trained in zip(payload["searches"], searches, found, strict=True):
         out = Path(one["out"])
         out.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def adapt(replica: Replica, payload: Payload, world: World) -> dict[str, Any]:
             "dev": best.score,
             "trunk": "; ".join(note for note in trunk if note),
         }
-    return told
+    return {"padding": round(cohort.padding.fraction, 4), "tasks": told}
 
 
 def ensemble(replica: Replica, payload: Payload, world: World) -> dict[str, Any]:

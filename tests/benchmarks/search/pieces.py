@@ -182,11 +182,19 @@ def dtypes() -> Figures:
     return compare()
 
 
+def nested() -> Figures:
+    """One nested pretraining against one for each length."""
+    from tests.benchmarks.search.nested import compare
+
+    return compare()
+
+
 PIECES: dict[str, Callable[[], Figures]] = {
     "step": step,
     "ensemble": ensemble,
     "memory": memory,
     "dtypes": dtypes,
+    "nested": nested,
     "one_task": one_task,
     "fully": fully,
     "eight_tasks": eight_tasks,
