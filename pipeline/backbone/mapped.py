@@ -1,8 +1,8 @@
 """One copy of a frozen backbone's weights for all processes of a node: a file in the run's dtype, memory-mapped.
 
-The pages of a mapped file belong to the system: however many workers map it, they are in memory once, and a layer that
-nobody runs (because its trunk is cached) is never read. Nothing writes to them, since the backbone is frozen; a write
-would reach a private copy of the page, never the file.
+The pages of a mapped file belong to the system: however many workers map it, they are in memory once, and it may drop
+those that nobody reads any more, the layers below a cached trunk first of all. Nothing writes to them, since the
+backbone is frozen; a write would reach a private copy of the page, never the file.
 """
 
 from __future__ import annotations
