@@ -25,14 +25,12 @@ from pipeline.model import PromptedModel
 from pipeline.prompts import PromptBank
 from pipeline.tasks import Batch, HeadBank, collate
 from pipeline.training.candidates import Candidate, Trained
-from pipeline.training.evaluate import answer_split, score_answers
+from pipeline.training.evaluate import look_at_dev
 from pipeline.training.loop import Trainer
 from pipeline.training.packing import TOKENS_PER_PASS, Padding, Unit, pack
 from pipeline.training.search import Search
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import World
-
-__all__ = ["Candidate", "Cohort", "CohortSettings"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class Cohort:
         latest = self.world.latest()
         if latest is not None:
             self._restore(latest)
-        for search in self.searches:
+        for search in (one for one in self.searches if not one.done):
             for split in ("train", "dev"):
                 self.trunks.prepare(search.task, split, search.first_layers, self.world)
         self._admit()
@@ -198,17 +196,14 @@ class Cohort:
     def _evaluate(self, s: int) -> None:
         """Scores a search's live candidates on dev."""
         search = self.searches[s]
-        task, live = search.task, search.live
+        live = search.live
         places = [self.first[s] + n for n in live]
         members = [(place, place) for place in places]
-        rows = self.settings.rows_per_forward
-        answers = answer_split(self.model, task, "dev", members, rows_per_batch=rows, trunks=self.trunks)
-        losses = answers.loss(torch.from_numpy(task.label_ids("dev")))
+        looks = look_at_dev(self.model, search.task, members, self.settings.rows_per_forward, self.trunks)
         bank, heads = self.model.bank, self.model.heads
         assert bank is not None
-        for k, n in enumerate(live):
-            score = score_answers(task, "dev", answers.logits[k].argmax(-1), answers.offsets)[task.metric]
-            search.record(n, score, losses[k], (bank.bake(places[k]), *heads.bake(places[k])))
+        for n, place, (score, loss) in zip(live, places, looks, strict=True):
+            search.record(n, score, loss, (bank.bake(place), *heads.bake(place)))
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors: dict[str, Tensor] = {}

@@ -8,19 +8,18 @@ the one it began with included: distilling never makes it worse on dev.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.backbone import Backbone
 from pipeline.model import PromptedModel
 from pipeline.prompts import COMBINATIONS, PromptBank
-from pipeline.tasks import Answers, Batch, HeadBank, PreparedTask, collate
+from pipeline.tasks import Answers, Batch, HeadBank, PreparedTask
 from pipeline.training.answering import answer_together
 from pipeline.training.candidates import Trained
-from pipeline.training.evaluate import answer_split, score_answers
+from pipeline.training.evaluate import look_at_dev, split_rows
 from pipeline.training.loop import Trainer
 from pipeline.training.search import Search, SearchSettings
 from pipeline.training.starts import Start
@@ -65,17 +64,15 @@ def distil(
     model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device), settings.pooling)
     trainer = Trainer(model, world)
     trainer.enter(0, [0], student.candidate.learning_rate)
-    gold = torch.from_numpy(task.label_ids("dev"))
 
     def look() -> None:
-        answers = answer_split(model, task, "dev", [(0, 0)], rows_per_batch=256, trunks=trunks)
-        score = score_answers(task, "dev", answers.logits[0].argmax(-1), answers.offsets)[task.metric]
-        search.record(0, score, answers.loss(gold)[0], (bank.bake(0), *heads.bake(0)))
+        ((score, loss),) = look_at_dev(model, task, [(0, 0)], 256, trunks)
+        search.record(0, score, loss, (bank.bake(0), *heads.bake(0)))
 
     look()
     while not search.done:
         rows = search.rows()
-        batch = _batch(task, rows, trunks, student.candidate.first_layer).to(backbone.device)
+        batch = split_rows(model, task, "train", rows, search.first_layers, trunks)
         wanted = torch.cat([targets[taught.offsets[row] : taught.offsets[row + 1]] for row in rows]).to(backbone.device)
 
         def as_taught(answers: Answers, batch: Batch, wanted: Tensor = wanted) -> Tensor:
@@ -89,9 +86,3 @@ def distil(
         note = f"distilling {len(teachers)} members, best dev {best:.3f}"
         world.event(stage="ensemble", task=task.name, done=search.step, total=settings.steps, note=note)
     return search.trained()[0]
-
-
-def _batch(task: PreparedTask, rows: np.ndarray[tuple[int], np.dtype[np.int64]], trunks: Trunks, layer: int) -> Batch:
-    nothing = [0] * len(rows)
-    batch = collate(task.encoded["train"].take(rows), prompt=nothing, head=nothing, pad_token_id=task.pad_token_id)
-    return replace(batch, trunk=trunks.take(task, "train", rows, {layer}, batch.input_ids.shape[1]))

@@ -80,7 +80,7 @@ def answer_split(
     batches = length_batches(encoded.lengths, max(1, fitting // most))
     for done, indices in enumerate(batches, start=1):
         place = torch.from_numpy(np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in indices]))
-        rows = _rows(model, task, split, indices, begins, trunks)
+        rows = split_rows(model, task, split, indices, begins, trunks)
         for group in groups.values():
             answers = model(_under(rows, [members[k] for k in group]))
             by_head = dict(zip(answers.heads, answers.logits, strict=True))
@@ -89,6 +89,16 @@ def answer_split(
         if on_batch is not None:
             on_batch(done, len(batches))
     return SplitAnswers(result, offsets)
+
+
+def look_at_dev(
+    model: PromptedModel, task: PreparedTask, members: Sequence[Member], rows_per_batch: int, trunks: Trunks
+) -> list[tuple[float, float]]:
+    """Each member's dev score in the task's own metric, and its dev loss."""
+    answers = answer_split(model, task, "dev", members, rows_per_batch=rows_per_batch, trunks=trunks)
+    losses = answers.loss(torch.from_numpy(task.label_ids("dev")))
+    scores = [score_answers(task, "dev", one.argmax(-1), answers.offsets)[task.metric] for one in answers.logits]
+    return list(zip(scores, losses, strict=True))
 
 
 def _alike(model: PromptedModel, members: Sequence[Member]) -> dict[tuple[int, int], list[int]]:
@@ -101,7 +111,7 @@ def _alike(model: PromptedModel, members: Sequence[Member]) -> dict[tuple[int, i
     return groups
 
 
-def _rows(
+def split_rows(
     model: PromptedModel,
     task: PreparedTask,
     split: str,
@@ -109,7 +119,8 @@ def _rows(
     begins: set[int],
     trunks: Trunks | None,
 ) -> Batch:
-    """Rows of a split with all that is below the members' prompts, from the cache or computed here, once for all."""
+    """Rows of a split under prompt and head 0, with all that lies below prompts that begin at `begins`: from the cache,
+    or computed here, once for all who use the rows."""
     nobody = [0] * len(indices)
     rows = collate(task.encoded[split].take(indices), prompt=nobody, head=nobody, pad_token_id=task.pad_token_id)
     width = rows.input_ids.shape[1]

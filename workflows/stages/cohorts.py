@@ -1,7 +1,7 @@
 """Which searches train in one batch: dealt to the workers once, by what they cost; Ray does the rest.
 
-A cohort is a function of the config alone, not of which tasks are done already: a resumed run puts the same searches
-together as the one that was interrupted.
+A cohort is a function of the config and the number of workers, not of which tasks are done already: a resumed run puts
+the same searches together as the one that was interrupted.
 """
 
 from __future__ import annotations
