@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 COMMON_TOKENS = 5000
 """Prompts start from the most common tokens only (Lester et al. 2021, section 3.2); vocabularies are ordered by
 frequency."""
+
+
+KERNELS_KEPT = "64"
+"""oneDNN, torch's kernels on a processor, compiles one for every shape of matrices and keeps 1024 of them, about half a
+megabyte each. The passes of a search differ in shape: its kernels would take more memory than all its prompts."""
 
 
 class Backbone(nn.Module):
@@ -222,6 +228,8 @@ def read_weights(info: BackboneInfo, dtype: str) -> nn.Module:
     from transformers import AutoModel
     from transformers.utils import logging
 
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # read once, when the first kernel is made
+        os.environ.setdefault(cache, KERNELS_KEPT)
     register_seam()
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # a missing pooler is expected: heads of ours replace it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.tasks.batching import IGNORED, Batch, collate, length_batches
+from pipeline.tasks.batching import IGNORED, Batch, collate, length_batches, token_batches
 from pipeline.tasks.encode import encode_split
 from pipeline.tasks.encoded import EncodedSplit
 from pipeline.tasks.heads import Answers, HeadBank
@@ -36,4 +36,5 @@ __all__ = [
     "prepare_task",
     "resolve_metric",
     "score",
+    "token_batches",
 ]

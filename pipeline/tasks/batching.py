@@ -125,8 +125,8 @@ def length_batches(
     Args:
         lengths: tokens of each row.
         rows_per_batch: rows of every batch but perhaps one.
-        seed: None sorts the whole split, longest first, so that evaluation meets its memory peak at once; a number
-            shuffles rows and batches, the same way for the same seed.
+        seed: None sorts the whole split, longest first; a number shuffles rows and batches, the same way for the same
+            seed.
 
     Returns:
         Arrays of row indices; together every row exactly once.
@@ -142,6 +142,30 @@ def length_batches(
     for pool in _cut(order, rows_per_batch * _POOL_BATCHES):
         batches += _cut(pool[np.argsort(-sizes[pool], kind="stable")], rows_per_batch)
     return [batches[index] for index in random.permutation(len(batches))]
+
+
+def token_batches(
+    lengths: NDArray[np.integer[Any]] | Sequence[int], tokens: int, most_rows: int
+) -> list[NDArray[np.int64]]:
+    """Row indices of one pass over a split without training, the longest rows first: the memory peak comes at once.
+
+    Args:
+        lengths: tokens of each row. tokens: padded tokens of the widest batch; a single row may exceed it.
+        most_rows: of one batch.
+
+    Returns:
+        Arrays of row indices; together every row exactly once.
+    """
+    if tokens < 1 or most_rows < 1:
+        raise ValueError("tokens and most_rows must be positive")
+    sizes = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-sizes, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        rows = min(most_rows, max(1, tokens // max(1, int(sizes[order[start]]))))
+        batches.append(order[start : start + rows])
+        start += rows
+    return batches
 
 
 def _cut(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

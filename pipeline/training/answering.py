@@ -20,7 +20,7 @@ def answer_together(
     trained: Sequence[Trained],
     *,
     pooling: str,
-    rows_per_batch: int = 256,
+    rows_per_batch: int = 512,
     trunks: Trunks | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> SplitAnswers:

@@ -46,7 +46,7 @@ class CohortSettings:
     pooling: str
     room: int = 64
     checkpoint_every: int = 50
-    rows_per_forward: int = 256
+    rows_per_forward: int = 512
     tokens_per_pass: int = 0
 
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.model import PromptedModel
-from pipeline.tasks import Batch, PreparedTask, collate, decode_answers, length_batches, score
+from pipeline.tasks import Batch, PreparedTask, collate, decode_answers, score, token_batches
 from pipeline.training.trunks import Trunks
 
-TOKENS_PER_FORWARD = 8192
-"""The widest forward pass of an evaluation, members and padding included: long rows go through in smaller batches."""
+TOKENS_PER_FORWARD = 4096
+"""The widest forward pass of an evaluation, padding included: enough to keep a processor busy, and a GPU of few rows."""
 
 Member = tuple[int, int]
 """A prompt's index in the bank and a head's in the head bank."""
@@ -66,7 +66,7 @@ def answer_split(
 
     Args:
         members: K of them, all with heads of the task.
-        rows_per_batch: rows of the widest batch, members included.
+        rows_per_batch: examples of the widest batch; long ones go through in smaller batches.
         trunks: where what lies below the prompts may be known; else it is computed, once for all members.
         on_batch: hears (batches done, batches in all).
     """
@@ -75,16 +75,15 @@ def answer_split(
     result = torch.zeros(len(members), int(offsets[-1]), len(task.labels))
     groups = _alike(model, members)
     begins = {first for first, _ in groups}
-    most = max(len(group) for group in groups.values())
-    fitting = min(rows_per_batch, TOKENS_PER_FORWARD // int(encoded.lengths.max()))
-    batches = length_batches(encoded.lengths, max(1, fitting // most))
+    batches = token_batches(encoded.lengths, TOKENS_PER_FORWARD, rows_per_batch)
     for done, indices in enumerate(batches, start=1):
         place = torch.from_numpy(np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in indices]))
         rows = split_rows(model, task, split, indices, begins, trunks)
-        for group in groups.values():
-            answers = model(_under(rows, [members[k] for k in group]))
+        together = max(1, TOKENS_PER_FORWARD // rows.input_ids.numel())  # members in one pass
+        for some in (group[i : i + together] for group in groups.values() for i in range(0, len(group), together)):
+            answers = model(_under(rows, [members[k] for k in some]))
             by_head = dict(zip(answers.heads, answers.logits, strict=True))
-            for k in group:
+            for k in some:
                 result[k, place] = by_head[members[k][1]].cpu()
         if on_batch is not None:
             on_batch(done, len(batches))

@@ -79,9 +79,14 @@ class Search:
 
     @property
     def looks_at_dev(self) -> bool:
-        """Whether dev is to be scored after the step just taken."""
+        """Whether dev is to be scored after the step just taken.
+
+        Until halving has made its last cut it looks only where it cuts: a look at all the candidates that are about to go
+        costs more than the steps between two looks.
+        """
         every, at = self.settings.evaluate_every, self.step
-        return at % every == 0 or at == self.settings.steps or any(at in cuts for cuts in self.cuts.values())
+        cuts = {step for own in self.cuts.values() for step in own}
+        return at in cuts or at == self.settings.steps or (at % every == 0 and at > max(cuts, default=0))
 
     def rows(self) -> NDArray[np.int64]:
         """The training rows of the present step: a function of the seed and the step."""

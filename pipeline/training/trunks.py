@@ -16,13 +16,13 @@ from torch import Tensor
 
 from pipeline.backbone import Backbone
 from pipeline.backbone.trunk import TrunkFolder, TrunkRows
-from pipeline.tasks import EncodedSplit, PreparedTask, collate, length_batches
+from pipeline.tasks import EncodedSplit, PreparedTask, collate, token_batches
 from pipeline.training.world import World
 
-ROWS_PER_FORWARD = 128
-"""Rows of a forward pass that fills the cache."""
-TOKENS_PER_FORWARD = 8192
-"""And their tokens: long rows go through in smaller batches."""
+TOKENS_PER_FORWARD = 4096
+"""Padded tokens of a forward pass that fills the cache."""
+ROWS_PER_FORWARD = 512
+"""And its rows."""
 
 
 class Trunks:
@@ -80,8 +80,7 @@ class Trunks:
         encoded = task.encoded[split]
         lengths = encoded.lengths.astype(np.int64)
         starts = np.cumsum(lengths) - lengths
-        per_batch = max(1, min(ROWS_PER_FORWARD, TOKENS_PER_FORWARD // int(lengths.max())))
-        batches = length_batches(lengths, per_batch)
+        batches = token_batches(lengths, TOKENS_PER_FORWARD, ROWS_PER_FORWARD)
         for done, indices in enumerate(batches, start=1):
             nobody = [0] * len(indices)
             batch = collate(encoded.take(indices), prompt=nobody, head=nobody, pad_token_id=task.pad_token_id)

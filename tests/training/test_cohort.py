@@ -114,8 +114,10 @@ def test_halving_keeps_the_best_of_each_start(backbone, prepared, tmp_path):
     """Four cells of each start: cut to two and to one, the ones with the best dev scores so far."""
     model, task = backbone("bert"), prepared("intent")
     cells = [Candidate(s, p, 0, r, 0) for s in ("scratch", "shared") for p in (2, 3) for r in (1e-2, 1e-7)]
-    settings = replace(SETTINGS, steps=12, evaluate_every=12, halving=2)
+    settings = replace(SETTINGS, steps=12, evaluate_every=2, halving=2)
     found = train(model, task, cells, tmp_path, settings)
+    looks = sorted({step for one in found for step, _, _ in one.curve})
+    assert looks == [3, 6, 8, 10, 12]  # where cells are cut, and regularly once the last cut is made
     for start in ("scratch", "shared"):
         own = [one for one in found if one.candidate.start == start]
         assert sorted((one.cut for one in own), key=str) == [3, 3, 6, None]

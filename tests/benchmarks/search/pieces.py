@@ -130,7 +130,7 @@ def ensemble(rounds: int = 5) -> Figures:
             ratios = []
             for _ in range(rounds):
                 alone = [_seconds_to_answer(task, [one], rows) for one in found[0]]
-                ratios.append(_seconds_to_answer(task, found[0], 5 * rows) / mean(alone))
+                ratios.append(_seconds_to_answer(task, found[0], rows) / mean(alone))
             figures[f"members from layer {depth}{name}"] = median(ratios)
     return figures
 
