@@ -21,7 +21,7 @@ from pipeline.tasks import Batch, PreparedTask, collate, decode_answers, score, 
 from pipeline.training.trunks import Trunks
 
 TOKENS_PER_FORWARD = 4096
-"""The widest forward pass of an evaluation, padding included: enough to keep a processor busy, and a GPU of few rows."""
+"""The widest forward pass of an evaluation, padding included: enough to keep a processor busy."""
 
 Member = tuple[int, int]
 """A prompt's index in the bank and a head's in the head bank."""

@@ -81,8 +81,8 @@ class Search:
     def looks_at_dev(self) -> bool:
         """Whether dev is to be scored after the step just taken.
 
-        Until halving has made its last cut it looks only where it cuts: a look at all the candidates that are about to go
-        costs more than the steps between two looks.
+        Until halving has made its last cut it looks only where it cuts: a look at all the candidates that are about to
+        go costs more than the steps between two looks.
         """
         every, at = self.settings.evaluate_every, self.step
         cuts = {step for own in self.cuts.values() for step in own}

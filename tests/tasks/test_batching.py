@@ -93,9 +93,7 @@ def test_evaluation_goes_from_long_to_short(lengths: list[int], size: int) -> No
 
 
 @given(st.lists(st.integers(1, 512), max_size=300), st.integers(1, 4096), st.integers(1, 64))
-def test_token_batches_hold_every_row_once_and_no_more_than_they_may(
-    lengths: list[int], tokens: int, most: int
-) -> None:
+def test_token_batches_hold_every_row_once_and_are_full(lengths: list[int], tokens: int, most: int) -> None:
     batches = token_batches(np.asarray(lengths, dtype=np.int32), tokens, most)
     assert sorted(int(row) for batch in batches for row in batch) == list(range(len(lengths)))
     widths = [max(lengths[row] for row in batch) for batch in batches]

@@ -93,9 +93,12 @@ def test_a_step_trains_a_prefix_and_every_other_step_the_whole(length, seed, ste
     assert step % 2 or places == length
 
 
-def test_every_length_is_drawn_about_as_often():
-    drawn = Counter(nested_places(8, 0, step) for step in range(1, 4001, 2))
-    assert set(drawn) == set(range(1, 9)) and max(drawn.values()) < 1.5 * min(drawn.values())
+def test_halves_quarters_and_eighths_are_drawn_about_as_often():
+    drawn = Counter(nested_places(64, 0, step) for step in range(1, 4001, 2))
+    assert min(drawn) == 8 and max(drawn) == 64
+    octaves = [sum(n for places, n in drawn.items() if low <= places < 2 * low) for low in (8, 16, 32)]
+    assert max(octaves) < 1.2 * min(octaves)
+    assert set(nested_places(4, 0, step) for step in range(200)) == {1, 2, 3, 4}
 
 
 def test_a_nested_step_moves_the_places_it_draws_and_no_other(backbone, tasks, tmp_path):

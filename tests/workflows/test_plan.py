@@ -272,7 +272,11 @@ def test_a_plan_tells_what_becomes_of_the_trunk(config_file, capsys, override, w
 
 def test_halving_costs_less_and_its_share_is_told(config_file, capsys):
     def plan(*overrides: str):
-        return make_plan(load_config(config_file, ["adapt.steps=90", "adapt.evaluate_every=30", *overrides]))
+        return make_plan(
+            load_config(
+                config_file, ["adapt.steps=90", "adapt.evaluate_every=30", "adapt.halving.factor=3", *overrides]
+            )
+        )
 
     halved, whole = plan(), plan("adapt.halving=null")
     # Task `one` has six cells per start: cut once, to two, after a third of the steps. Task `two` has three, then one.
@@ -285,7 +289,7 @@ def test_halving_costs_less_and_its_share_is_told(config_file, capsys):
 
 
 def test_each_bracket_is_cut_by_itself(config_file):
-    brackets = ["adapt.steps=90", "adapt.halving.brackets=2"]
+    brackets = ["adapt.steps=90", "adapt.halving.brackets=2", "adapt.halving.factor=3"]
     graph = build_graph(load_config(config_file, brackets))
     assert [len(places) for places in graph.brackets("one")] == [6, 6]
     assert [len(places) for places in graph.brackets("two")] == [8, 4]  # three cells of two seeds per start

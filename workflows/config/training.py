@@ -14,7 +14,7 @@ DEFAULT_BATCH_TOKENS = 1024
 class HalvingSettings(Settings):
     """Successive halving: all candidates train a little, the better ones train on."""
 
-    factor: Annotated[int, Field(ge=2)] = 3
+    factor: Annotated[int, Field(ge=2)] = 4
     """Of the candidates in play, one in this many stays after each cut."""
     brackets: Count = 1
     """Independent searches that a task's candidates are dealt to; they may run on different workers."""

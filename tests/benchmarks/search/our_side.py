@@ -34,7 +34,7 @@ def search(
     tasks: Sequence[PreparedTask],
     candidates: Sequence[Candidate],
     *,
-    halving: int = 3,
+    halving: int = 4,
     epochs: int = EPOCHS,
     trunk: Path | None = None,
     room: int = 64,
