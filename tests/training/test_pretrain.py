@@ -98,7 +98,7 @@ def test_halves_quarters_and_eighths_are_drawn_about_as_often():
     assert min(drawn) == 8 and max(drawn) == 64
     octaves = [sum(n for places, n in drawn.items() if low <= places < 2 * low) for low in (8, 16, 32)]
     assert max(octaves) < 1.2 * min(octaves)
-    assert set(nested_places(4, 0, step) for step in range(200)) == {1, 2, 3, 4}
+    assert {nested_places(4, 0, step) for step in range(200)} == {1, 2, 3, 4}
 
 
 def test_a_nested_step_moves_the_places_it_draws_and_no_other(backbone, tasks, tmp_path):
