@@ -11,19 +11,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.registry import Parent, PromptRegistry, Registered, load_artifact
-from tests.registry.made import INTENT, SLOTS, backbone_of, make_artifact, make_shared
-
-
-@pytest.fixture
-def make(tmp_path):
-    """(task, seed, …) → the folder of an artifact on the tiny BERT."""
-
-    def make(name="intent", seed=0, **changes):
-        folder = tmp_path / f"{name}-{seed}"
-        make_artifact(folder, backbone_of("bert"), seed=seed, **{**INTENT, "name": name, **changes})
-        return folder
-
-    return make
+from tests.registry.made import SLOTS, backbone_of, make_shared
 
 
 def test_opening_a_new_database_prints_nothing(opened):
