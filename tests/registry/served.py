@@ -16,6 +16,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+# Without its cache every request hashes the password again, which is most of what a request costs.
+_AUTH = """[mlflow]
+default_permission = READ
+database_uri = sqlite:///users.db
+admin_username = admin
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 600
+"""
+
 
 @dataclass(frozen=True)
 class Served:
@@ -38,22 +47,15 @@ def mlflow_server(folder: Path) -> Iterator[Served]:
         port = free.getsockname()[1]
     served = Served(f"http://127.0.0.1:{port}", "admin", secrets.token_hex(12))
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        f"{folder}/artifacts",
-    ]
-    command += ["--app-name", "basic-auth"]
-    # Without this every request hashes the password again, which is most of what a request costs.
-    ini = folder / "auth.ini"
-    known = "default_permission = READ\ndatabase_uri = sqlite:///users.db\nadmin_username = admin\nauth_cache_ttl_seconds = 60\n"
-    known += "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
-    ini.write_text(f"[mlflow]\n{known}")
-    secret = {"MLFLOW_AUTH_ADMIN_PASSWORD": served.password, "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(12)}
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    command += ["--artifacts-destination", f"{folder}/artifacts", "--app-name", "basic-auth"]
+    settings = folder / "auth.ini"
+    settings.write_text(_AUTH, encoding="utf-8")
     environment = {
         **os.environ,
-        **secret,
+        "MLFLOW_AUTH_CONFIG_PATH": str(settings),
+        "MLFLOW_AUTH_ADMIN_PASSWORD": served.password,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(12),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
