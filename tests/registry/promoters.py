@@ -1,4 +1,4 @@
-"""A promoter, of which a test starts several at once: `python -m tests.registry.promoters JSON`. It writes what came."""
+"""A promoter, of which a test starts several at once: `python -m tests.registry.promoters JSON`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.registry import PromptRegistry
 
 def main(me: int, everybody: int, folder: str, fresh: str, registries: list[str], artifact: str, each: int) -> None:
     """Opens a new database, then in each registry: registers what all register, is the one to promote from version 1,
-    and promotes again and again."""
+    and promotes again and again. What came of it is written to `told-ME.json`."""
     import mlflow  # noqa: F401  so that nobody is late because of it
 
     place = Path(folder)
@@ -40,6 +40,7 @@ def main(me: int, everybody: int, folder: str, fresh: str, registries: list[str]
             lost = None
         except InputError as error:
             lost = error.message
+        together(f"again{number}")
         mine = [asdict(registry.promote("intent", 1 + (me + turn) % 3, by=f"promoter {me}")) for turn in range(each)]
         told[uri] = {"same": same, "lost": lost, "mine": mine}
     (place / f"told-{me}.json").write_text(json.dumps(told))

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from pipeline.registry import Ancestor
 
 app = typer.Typer(help="Find, show, fetch, compare, promote and roll back registered prompts.", no_args_is_help=True)
-for command in (promote, rollback, history, diff):
-    app.command(command.__name__)(command)
-
 _METRIC = "deepprompt.metric."
 
 
@@ -99,3 +96,7 @@ def get(
         folder = open_registry(registry, prefix, config).get(reference, into)
     typer.echo(str(folder))
     return 0
+
+
+for command in (promote, rollback, history, diff):
+    app.command(command.__name__)(command)
