@@ -100,7 +100,7 @@ def promote(
     with silence_libraries(default_log_file()):
         opened = open_registry(registry, prefix, config)
         found = opened.resolve(reference)
-        before = opened.promote(found.task, found.version, alias)
-    was = "" if before is None else f", it was {before}"
+        moved = opened.promote(found.task, found.version, alias)
+    was = "" if moved.previous is None else f", it was {moved.previous}"
     typer.echo(f"{found.task}@{alias} is version {found.version}{was}")
     return 0
