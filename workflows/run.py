@@ -57,7 +57,9 @@ def run(
     Raises:
         InputError: anything wrong in config, data or backbone, before compute starts.
     """
-    return run_graph(build_graph(config, on_event), launcher=launcher, address=address, on_event=on_event, log_file=log_file)
+    return run_graph(
+        build_graph(config, on_event), launcher=launcher, address=address, on_event=on_event, log_file=log_file
+    )
 
 
 def run_graph(
@@ -226,9 +228,7 @@ class Driver:
 
         self._workers().map(getattr(workers, room), told, folders=folders, on_done=on_done)
 
-    def answering(
-        self, work: Callable[..., Any], told: Sequence[Mapping[str, Any]]
-    ) -> list[tuple[Any, str | None]]:
+    def answering(self, work: Callable[..., Any], told: Sequence[Mapping[str, Any]]) -> list[tuple[Any, str | None]]:
         """Has the pool's workers do something that is no stage; the value of each piece of work, and its error."""
         if not told:
             return []

@@ -58,13 +58,14 @@ class Fresh:
     """How the champion does on the present dev rows.
 
     Args:
-        recorded: its dev score when it was trained. now: on the present rows; None where it cannot answer them.
-        why: what there is to say instead of `now`.
+        recorded: its dev score when it was trained. now: on the present rows. Both None where they need not be, or
+            could not be, told; then `why` says why, and `cannot` whether it is because it cannot answer these rows.
     """
 
-    recorded: float | None
-    now: float | None
+    recorded: float | None = None
+    now: float | None = None
     why: str = ""
+    cannot: bool = False
 
 
 def decide(
@@ -125,9 +126,8 @@ def _stale(known: Known, parts: Mapping[str, str], limit: int, as_of: date) -> t
 
 
 def _degraded(fresh: Fresh, limit: float) -> tuple[bool, str]:
-    if fresh.now is None:
-        return fresh.recorded is None, fresh.why
-    assert fresh.recorded is not None
+    if fresh.now is None or fresh.recorded is None:
+        return fresh.cannot, fresh.why
     fell = fresh.recorded - fresh.now
     told = f"dev {fresh.recorded:.3f} when trained, {fresh.now:.3f} on the present rows"
     if fell > limit:

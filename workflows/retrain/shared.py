@@ -53,7 +53,9 @@ def why_pretrain(graph: RunGraph, current: Current | None) -> str | None:
         return f"the task set changed since shared prompt v{current.version.version}: {' '.join(changes)}"
     lowest = min(min(graph.first_layers(task)) for task in graph.config.adapt_tasks)
     if told.first_layers[0] > lowest:
-        return f"shared prompt v{current.version.version} begins at layer {told.first_layers[0]}, the search at {lowest}"
+        return (
+            f"shared prompt v{current.version.version} begins at layer {told.first_layers[0]}, the search at {lowest}"
+        )
     return None
 
 
@@ -76,7 +78,9 @@ def fetch_shared(registry: PromptRegistry, current: Current, folder: Path) -> Gi
     if not _fetch_heads(registry, current.version, part):
         save_shared(part, SharedPrompt(prompt, {}, []))  # registered without its heads: those start anew
     elif not torch.equal(load_shared(part).prompt, prompt):
-        raise InputError("the heads were logged with another prompt", where=f"{SHARED_PROMPT} v{current.version.version}")
+        raise InputError(
+            "the heads were logged with another prompt", where=f"{SHARED_PROMPT} v{current.version.version}"
+        )
     (part / "given").write_text(fingerprint, encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
