@@ -74,9 +74,12 @@ def noted_runs(registry: PromptRegistry, key: str, value: str) -> tuple[dict[str
     A run that still goes, or was deleted, is not among them.
     """
     with registry.connection.open() as client:
+        experiment = client.get_experiment_by_name(registry.prefix)
+        if experiment is None:
+            return ()
         runs = all_pages(
             client.search_runs,
-            experiment_ids=[registry.experiment(client)],
+            experiment_ids=[experiment.experiment_id],
             filter_string=f"tags.`{TAG}{key}` = '{value}' and attributes.status = 'FINISHED'",
         )
     return tuple({name.removeprefix(TAG): told for name, told in run.data.tags.items()} for run in runs)

@@ -60,7 +60,7 @@ class Bounds:
     """What a new prompt must reach.
 
     Args:
-        min_gain: it must be better by this much. max_loss: and, at the interval's lower end, worse by no more than this.
+        min_gain: it must be better by this much. max_loss: and worse by no more than this at the interval's lower end.
     """
 
     min_gain: float = 0.0
@@ -143,7 +143,7 @@ def _interval(
     draw = np.random.default_rng(seed)
     rows = len(gold)
     known = row_counts(metric, gold, champion, challenger)
-    differences = []
+    differences: list[float] = []
     for _ in range(0, resamples, _AT_ONCE):
         many = min(_AT_ONCE, resamples - len(differences))
         times = draw.multinomial(rows, np.full(rows, 1 / rows), size=many)  # [many, R] how often each row is drawn

@@ -14,7 +14,7 @@ from pipeline.registry.lookup import CHAMPION
 from pipeline.registry.notes import Noted
 from workflows.config.operating import RetrainSettings
 from workflows.stages.follows import FOLLOWS, changed_parts
-from workflows.stages.register import ATTEMPTED, CONTENDS
+from workflows.stages.verdicts import ATTEMPTED, CONTENDS
 
 AS_OF = "as_of"
 """The note on a version: the date that it was last trained for."""

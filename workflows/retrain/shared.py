@@ -1,4 +1,4 @@
-"""The current shared prompt, out of the registry: what adaptation starts from, until the tasks or the backbone change."""
+"""The current shared prompt, out of the registry: adaptation starts from it until the tasks or the backbone change."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ time, and `min_gain` is there to ask for more.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ from pipeline.tasks import TASK_TYPES
 from pipeline.training.gate import Bounds, Comparison, Discordant, judge
 from workflows.stages import comparing
 from workflows.stages.graph import RunGraph
+from workflows.stages.verdicts import SAME, Verdict
 
-SAME = "same"
-"""The verdict on a version that the alias points to already."""
 Work = Callable[[Any, Mapping[str, Any], Any], Any]
 Answering = Callable[[Work, Sequence[Mapping[str, Any]]], list[tuple[Any, str | None]]]
 """Runs a function of a worker on payloads; for each its value, and its error where it failed."""
@@ -40,28 +39,6 @@ class Contender:
     folder: Path
     version: int
     champion: int | None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the gate decided for one alias of one task.
-
-    Args:
-        decision: promote, challenger, reject or same. reason: why, in words.
-        evidence: the comparison, plain; empty where there was none. split: the rows'.
-    """
-
-    task: str
-    alias: str
-    decision: str
-    reason: str
-    version: int
-    champion: int | None
-    split: str
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Gate:

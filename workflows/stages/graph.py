@@ -220,8 +220,8 @@ def build_graph(config: Config, on_event: Callable[[Mapping[str, Any]], None] = 
     except InputError as problem:
         problems.append(problem)
     tasks, unsound = load_tasks(config, on_event)
-    for problem in unsound.values():
-        problems += problem.problems if isinstance(problem, InputErrors) else [problem]
+    for one in unsound.values():
+        problems += one.problems if isinstance(one, InputErrors) else [one]
     if info is not None:
         problems += check_sizes(config, info)
     raise_all(problems)

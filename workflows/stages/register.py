@@ -12,29 +12,27 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.registry import SHARED_PROMPT, LoggedRun, PromptRegistry, RunRecord, TaskRecord, attach, log_run
-from pipeline.registry.lookup import CHALLENGER, CHAMPION
+from pipeline.registry.lookup import CHAMPION
 from pipeline.registry.notes import note_run, note_version
 from pipeline.training.results import SHARED_FILES, load_shared, load_trained
 from pipeline.training.world import save_json
 from workflows.stages.artifacts import ENSEMBLE, WINNER
 from workflows.stages.follows import FOLLOWS, follows
-from workflows.stages.gate import SAME, Answering, Contender, Gate, Verdict
+from workflows.stages.gate import Answering, Contender, Gate
 from workflows.stages.graph import RunGraph
 from workflows.stages.payloads import DISTILLED
 from workflows.stages.stage import begin, commit, read_record, standing
+from workflows.stages.verdicts import carry_out
 from workflows.summary import TaskRow
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 ALIASES = {WINNER: CHAMPION, ENSEMBLE: ENSEMBLE, DISTILLED: DISTILLED}
 """A prompt's folder inside its task's evaluate stage → the alias that it is a contender for."""
-CONTENDS, ATTEMPTED = "contends", "attempted"
-"""Notes on a version: the alias, and when training last made it, UTC."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def register(
     contenders: list[Contender] = []
     present = {alias: registry.aliases(alias) for alias in ALIASES.values()}
     for done, row in enumerate(rows, start=1):
-        contenders += _register_task(graph, registry, row.task, logged, present, errand)
+        contenders += _register_task(graph, registry, row.task, logged, present)
         on_event({"stage": "register", "task": None, "done": done, "total": total, "note": row.task})
     verdicts, failed = Gate(graph, registry, answering, folder / "champions").judge(contenders)
     gate: dict[str, Any] = {}
@@ -110,11 +108,14 @@ def register(
         if row.task in failed:
             continue
         errand.may()
+        notes = {FOLLOWS: json.dumps(follows(graph, row.task)), **errand.marks}
         try:
-            _carry_out(registry, graph.config.name, own, logged.tasks[row.task], folder)
+            carry_out(registry, own, notes, reason=f"gate of {graph.config.name}")
         except InputError as problem:  # another promoter was faster: the other tasks are not concerned
             failed[row.task] = problem.message
             continue
+        save_json(folder / "gate.json", [verdict.as_json() for verdict in own])
+        attach(registry, logged.tasks[row.task], folder / "gate.json")
         note_run(registry, logged.tasks[row.task], errand.marks)
         gate[row.task] = next(verdict.as_json() for verdict in own if verdict.alias == CHAMPION)
     versions = {one.task: str(one.version) for one in contenders if one.alias == CHAMPION}
@@ -150,45 +151,16 @@ def _register_task(
     task: str,
     logged: LoggedRun,
     present: Mapping[str, Mapping[str, int]],
-    errand: Errand,
 ) -> list[Contender]:
     """Registers what a task has; no alias moves yet. `present`: alias → task → where it points."""
     stage = graph.stages[f"evaluate/{task}"].folder(graph.folder)
-    notes = {FOLLOWS: json.dumps(follows(graph, task)), ATTEMPTED: datetime.now(UTC).isoformat(timespec="milliseconds")}
     contenders = []
     for folder, alias in ALIASES.items():
         if not (stage / folder).is_dir():
             continue
         made = registry.register(stage / folder, run_id=logged.tasks[task], alias=None)
-        note_version(registry, task, made.version, {**notes, CONTENDS: alias, **errand.marks})
         contenders.append(Contender(task, alias, stage / folder, made.version, present[alias].get(task)))
     return contenders
-
-
-def _carry_out(registry: PromptRegistry, run: str, verdicts: Sequence[Verdict], run_id: str, folder: Path) -> None:
-    """Does what the gate decided for one task, and keeps the evidence: in the task's run and on its versions.
-
-    Raises:
-        InputError: an alias does not point any more to what was compared.
-    """
-    for verdict in verdicts:
-        target = {"promote": verdict.alias, "challenger": CHALLENGER if verdict.alias == CHAMPION else None}
-        alias = target.get(verdict.decision)
-        evidence = {**verdict.evidence, "decision": verdict.decision}
-        if alias == verdict.alias:
-            reason = f"gate of {run}: {verdict.reason}"
-            registry.promote(
-                verdict.task, verdict.version, alias, reason=reason, evidence=evidence, expected=verdict.champion
-            )
-        elif alias is not None and registry.aliases(alias).get(verdict.task) != verdict.version:
-            registry.promote(
-                verdict.task, verdict.version, alias, reason=f"gate of {run}: {verdict.reason}", evidence=evidence
-            )
-        if verdict.decision != SAME:
-            note_version(registry, verdict.task, verdict.version, {"gate": json.dumps(verdict.as_json())})
-    file = folder / "gate.json"
-    save_json(file, [verdict.as_json() for verdict in verdicts])
-    attach(registry, run_id, file)
 
 
 def _run_record(graph: RunGraph, rows: Sequence[TaskRow], key: str) -> RunRecord:
