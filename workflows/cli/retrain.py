@@ -16,7 +16,7 @@ from workflows.config.operating import CONDITIONS, OVERLAPS
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from workflows.retrain import RetrainRow, RetrainSummary
+    from workflows.retrain.summary import RetrainRow, RetrainSummary
 
 _HEADERS = ("task", "decision", "why", "champion", "challenger", "gain", "what happened", "next")
 
@@ -55,7 +55,7 @@ def retrain(
     settings = load_config(config, [*(changes or ()), *([f"launcher={launcher}"] if launcher else [])])
     log_file = settings.run_folder.with_name(f"{settings.name}.retrain.log")
     with silence_libraries(log_file) as streams:
-        from workflows.retrain import retrain as retrain_config
+        from workflows.retrain.retrain import retrain as retrain_config
 
         print(f"what the libraries say goes to {log_file}", file=streams.err)
         with show_progress(streams.err) as listener:

@@ -1,6 +1,1 @@
-"""Training again, only what needs it, and only better: decide, lease, adapt, gate."""
-
-from workflows.retrain.retrain import retrain
-from workflows.retrain.summary import RetrainRow, RetrainSummary
-
-__all__ = ["RetrainRow", "RetrainSummary", "retrain"]
+"""Training again, only what needs it, and only better: decide, lease, adapt, gate. It begins in `retrain`."""
