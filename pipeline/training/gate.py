@@ -14,9 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.tasks.metrics import score
-from pipeline.training.resample import LABEL_METRICS, figures_of, row_counts
+from pipeline.tasks.resample import figures, row_counts
 
 Decision = Literal["promote", "challenger", "reject"]
+_LABEL_METRICS = ("accuracy", "macro_f1", "mcc")  # of one label per row, which is right or wrong
 _AT_ONCE = 100  # draws in memory together: their table is [draws, R]
 
 
@@ -95,7 +96,7 @@ def compare(
         confidence=confidence,
         resamples=resamples,
         seed=seed,
-        mcnemar=mcnemar(gold, champion, challenger) if metric in LABEL_METRICS else None,
+        mcnemar=mcnemar(gold, champion, challenger) if metric in _LABEL_METRICS else None,
     )
 
 
@@ -142,14 +143,13 @@ def _interval(
     """Percentiles of the difference over draws of as many rows, with replacement, the same for both."""
     draw = np.random.default_rng(seed)
     rows = len(gold)
-    known = row_counts(metric, gold, champion, challenger)
+    before, now = (row_counts(metric, gold, answers) for answers in (champion, challenger))
     differences: list[float] = []
     for _ in range(0, resamples, _AT_ONCE):
         many = min(_AT_ONCE, resamples - len(differences))
         times = draw.multinomial(rows, np.full(rows, 1 / rows), size=many)  # [many, R] how often each row is drawn
-        if known is not None:
-            before, now = (figures_of(metric, times, counts) for counts in known)
-            differences += (now - before).tolist()
+        if before is not None and now is not None:
+            differences += (figures(metric, times @ now) - figures(metric, times @ before)).tolist()
             continue
         for one in times:
             drawn = np.repeat(np.arange(rows), one).tolist()

@@ -1,49 +1,11 @@
-"""The gate's statistics: the fast bootstrap scores as the metrics do, and decisions follow from the interval."""
+"""The gate's statistics: a paired interval, McNemar's test, and the decision that follows."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from pipeline.tasks.metrics import score
 from pipeline.training.gate import Bounds, Comparison, compare, judge, mcnemar
-from pipeline.training.resample import figures_of, row_counts
-
-LABELS = ["no", "yes", "perhaps"]
-TAGS = ["O", "B-item", "I-item", "B-day", "I-day"]
-labelled = st.lists(st.tuples(*[st.sampled_from(LABELS)] * 3), min_size=1, max_size=12)
-tagged = st.lists(st.lists(st.tuples(*[st.sampled_from(TAGS)] * 3), min_size=1, max_size=6), min_size=1, max_size=8)
-
-
-def drawn(rows, seed):
-    """A draw of rows: how often each comes, and their numbers."""
-    times = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=1)
-    return times, np.repeat(np.arange(rows), times[0]).tolist()
-
-
-@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "mcc"])
-@settings(deadline=None)
-@given(rows=labelled, seed=st.integers(0, 99))
-def test_counts_give_what_the_metric_gives_for_labels(metric, rows, seed):
-    gold, *systems = (list(column) for column in zip(*rows, strict=True))
-    same_as_scored(metric, gold, systems, seed)
-
-
-@pytest.mark.parametrize("metric", ["span_f1", "token_accuracy"])
-@settings(deadline=None)
-@given(rows=tagged, seed=st.integers(0, 99))
-def test_counts_give_what_the_metric_gives_for_tags(metric, rows, seed):
-    gold, *systems = ([[word[k] for word in row] for row in rows] for k in range(3))
-    same_as_scored(metric, gold, systems, seed)
-
-
-def same_as_scored(metric, gold, systems, seed):
-    times, numbers = drawn(len(gold), seed)
-    for answers, counts in zip(systems, row_counts(metric, gold, *systems), strict=True):
-        expected = score(metric, [gold[n] for n in numbers], [answers[n] for n in numbers])[metric]
-        assert figures_of(metric, times, counts)[0] == pytest.approx(expected, abs=1e-12)
 
 
 def wrong(rows, places):

@@ -107,12 +107,16 @@ def test_who_ends_is_followed_at_once(desk):
 def test_of_those_who_wait_only_the_one_with_the_latest_date_goes(desk):
     desk.start("2026-03-01", hold="go", seconds=20)
     desk.until("2026-03-01 begins")
-    waiting = [desk.start(f"2026-03-0{day}", overlap="queue", hold="go", seconds=20) for day in (3, 4, 2)]
+    waiting = [desk.start(f"2026-03-0{day}", overlap="queue", hold="go on", seconds=20) for day in (3, 4, 2)]
+    latest = waiting[1]
     for day in (2, 3, 4):
         desk.until(f"2026-03-0{day} waits")
     (desk.folder.parent / "go").touch()
     for process in waiting:
-        process.wait(60)
+        if process is not latest:
+            assert process.wait(60) == 0
+    (desk.folder.parent / "go on").touch()
+    assert latest.wait(60) == 0
     told = desk.told()
     assert told.index("2026-03-01 ends") < told.index("2026-03-04 begins") < told.index("2026-03-04 ends")
     for day in (2, 3):

@@ -48,7 +48,7 @@ def test_the_first_time_everything_is_pretrained_adapted_and_promoted(desk):
 
 def test_a_month_at_the_desk(desk):
     """One story, date by date: what was done is not done again, what changed is, and from the same shared prompt."""
-    folder, config, _, _, first = desk
+    folder, config, *_ = desk
     again = retrain(config, as_of=DAY)
     assert again.run is None and again.exit_code == 0
     assert {row.why for row in again.rows} == {"nothing changed since v1"}
@@ -87,9 +87,7 @@ def test_a_month_at_the_desk(desk):
 
 
 def test_a_worse_challenger_is_rejected_and_not_trained_again_from_the_same_rows(tmp_path):
-    config = load_config(
-        make_desk(tmp_path, **{"pretrain: {steps: 4": "pretrain: null\nunused: {steps: 4"} if False else {})
-    )
+    config = load_config(make_desk(tmp_path))
     retrain(config, as_of=DAY)
     write_intent(tmp_path, shift=1)  # train now teaches the wrong labels; dev asks for the right ones
     found = retrain(config, as_of=DAY)
@@ -113,8 +111,8 @@ def test_a_worse_challenger_is_rejected_and_not_trained_again_from_the_same_rows
         look["intent"].gain > 0.02 and look["things"].why == "not degraded: the dev rows are those it was trained with"
     )
     history = registry.history("intent")
-    assert [one.version for one in history if one.alias == "champion"] == [1, look["intent"].challenger]
-    assert history[-1].evidence["decision"] == "promote" and "gate of desk.retrain-2026-03-03" in history[-1].reason
+    assert [one.version for one in history if one.alias == "champion"] == [look["intent"].challenger, 1]
+    assert history[0].evidence["decision"] == "promote" and "gate of desk.retrain-2026-03-03" in history[0].reason
 
 
 def test_other_labels_cannot_be_compared_and_the_policy_says_what_then(tmp_path):

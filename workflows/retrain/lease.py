@@ -31,7 +31,7 @@ class LeaseLost(RuntimeError):
 
 
 class Superseded(Exception):
-    """Another waiting process has a later date, which does this one's work too."""
+    """Another process, which holds the lease or waits for it, has a later date and does this one's work too."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Lease:
 
         Raises:
             InputError: somebody else holds it and `overlap` forbids it, or the folder cannot be written.
-            Superseded: while this one waited, one with a later date came.
+            Superseded: one with a later date holds it or waits for it too.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -134,6 +134,8 @@ class Lease:
                         found=holder.told,
                         hint="wait for it, or give --overlap queue or replace",
                     )
+                if overlap == "queue" and str(holder.about.get("as_of", "")) > self.as_of:
+                    raise Superseded(holder.about["as_of"])
                 if overlap == "replace":
                     self.folder.joinpath(f"{holder.number}.stop").touch()
                 if not told:

@@ -97,7 +97,7 @@ def retrain(
             )
             return summary(found, run)
     except Superseded as later:
-        note = f"another retraining waits for {later}, which is later: it does the work of both"
+        note = f"another retraining is for {later}, which is later: it does the work of both"
         return RetrainSummary(
             config.name, day.isoformat(), conditions, False, "", None, None, (), time.monotonic() - began, notes=(note,)
         )
