@@ -6,19 +6,16 @@ from its checkpoint. One task that fails does not fail the others.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cluster import Launcher, Outcome, Pool, make_launcher
 from pipeline.backbone import choose_sharding, load_tokenizer
-from pipeline.errors import InputError
 from pipeline.registry import PromptRegistry
 from pipeline.tasks import prepare_task
 from workflows.config.settings import Config
@@ -30,7 +27,7 @@ from workflows.stages.artifacts import save_shared_artifact, save_task_artifacts
 from workflows.stages.cohorts import Cohort, checkpoint_folder, deal, gather, singly
 from workflows.stages.graph import RunGraph, build_graph
 from workflows.stages.register import Errand, attach_report, register
-from workflows.stages.stage import Stage, Standing, begin, commit, standing
+from workflows.stages.stage import Stage, Standing, begin, commit, only_run, standing
 from workflows.summary import RunSummary, summarise, task_rows
 
 OnEvent = Callable[[Mapping[str, Any]], None]
@@ -77,7 +74,7 @@ def run_graph(
     if not all(standing.skipped for standing in graph.standings().values()):
         check_disk(graph.folder, DISK_NEEDED)
         PromptRegistry(config.registry.uri, config.registry.prefix).check()
-    with _only_run(graph.folder):
+    with only_run(graph.folder):
         driver = Driver(graph, launcher or config.launcher, address, on_event, log_file or graph.folder / "run.log")
         with driver:
             driver.prepare()
@@ -270,28 +267,3 @@ class Driver:
         if found.skipped:
             self.on_event({"stage": stage.room, "task": stage.task, "note": f"skipped: {found.reason}"})
         return found
-
-
-@contextmanager
-def _only_run(folder: Path) -> Iterator[None]:
-    """Two runs in one folder would overwrite each other's stages: the second is refused."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a+")
-    except OSError as error:
-        raise InputError(f"the run's folder cannot be written ({error.strerror})", where=str(folder)) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise InputError(
-                "this run is going on already",
-                where=str(folder),
-                found=f"process {file.read().strip()}",
-                hint="wait for it, stop it, or give this one another name",
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield

@@ -50,8 +50,14 @@ def write_intent(folder: Path, *, seed: int = 0, shift: int = 0, dev_shift: int 
         rows = []
         for n in range(count):
             verb = n % len(verbs)
-            text = f"please {verbs[verb]} {draw.choice(['the', 'my', 'a'])} {draw.choice(NOUNS)} {draw.choice(['now', 'soon'])}"
-            rows.append({"text": text, "label": verbs[(verb + moved) % len(verbs)]})
+            words = [
+                "please",
+                verbs[verb],
+                draw.choice(["the", "my"]),
+                draw.choice(NOUNS),
+                draw.choice(["now", "soon"]),
+            ]
+            rows.append({"text": " ".join(words), "label": verbs[(verb + moved) % len(verbs)]})
         _write(folder / "data/intent", split, rows)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.registry import PromptRegistry
+from tests.tiny import tiny_backbone
 from tests.workflows.desk import make_desk, write_intent
 from workflows.config.load import load_config
 from workflows.run import run
@@ -77,9 +78,7 @@ def test_a_run_after_it_goes_through_the_gate_with_its_ensemble(desk):
 
 
 def test_another_backbone_cannot_be_compared(desk):
-    folder, config, _ = desk
-    from tests.tiny import tiny_backbone
-
+    folder, *_ = desk
     other = load_config(folder / "desk.yaml", [f"backbone.model={tiny_backbone('gpt2')}"])
     (verdict,), failed = judged(other, [contender(other)])
     assert verdict.decision == "challenger" and not failed
@@ -88,10 +87,10 @@ def test_another_backbone_cannot_be_compared(desk):
 
 @pytest.mark.parametrize("policy", ["challenger", "promote", "reject"])
 def test_the_policy_for_what_cannot_be_compared(desk, policy, tmp_path):
-    _, config, _ = desk
+    folder, *_ = desk
     write_intent(tmp_path, verbs=("order", "cancel"))
     data = f"tasks.intent.data.path={tmp_path}/data/intent"
-    other = load_config(desk[0] / "desk.yaml", [data, f"gate.incomparable={policy}"])
+    other = load_config(folder / "desk.yaml", [data, f"gate.incomparable={policy}"])
     (verdict,), _ = judged(other, [contender(other)])
     assert verdict.decision == policy and "1 are gone: refund" in verdict.reason
 

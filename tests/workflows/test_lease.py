@@ -136,7 +136,7 @@ def test_replacing_stops_the_holder_and_takes_its_place(desk):
 
 def test_who_was_thought_dead_knows_that_it_has_lost(desk, monkeypatch):
     sleeper = lease_of(desk, seconds=1.0)
-    monkeypatch.setattr(Lease, "_beat", lambda self: None)  # as if the machine were asleep
+    monkeypatch.setattr(Lease, "_beat", lambda self, say: None)  # as if the machine were asleep
     with sleeper.held("forbid", print):
         sleeper.check()
         time.sleep(1.5)

@@ -107,7 +107,7 @@ class Lease:
             self._take(overlap, say)
         except OSError as error:
             raise InputError(f"the lease cannot be written ({error.strerror})", where=str(self.folder)) from error
-        beat = threading.Thread(target=self._beat, name="lease", daemon=True)
+        beat = threading.Thread(target=self._beat, args=(say,), name="lease", daemon=True)
         beat.start()
         try:
             yield self
@@ -167,12 +167,13 @@ class Lease:
                     self.folder.joinpath(f"{old}.{end}").unlink(missing_ok=True)
         return True
 
-    def _beat(self) -> None:
+    def _beat(self, say: Say) -> None:
         file, stop = self._file(self.number), self.folder / f"{self.number}.stop"
         while not self._stop.wait(self._pause):
             with suppress(OSError):  # a storage that is away for a moment; silence for too long costs the lease
                 lost = max(self._numbers(), default=0) != self.number
                 if stop.exists() or lost:
+                    say("another retraining takes over; this one stops")
                     # The main thread unwinds as for Ctrl-C: checkpoints are kept, workers end, the lease is released.
                     os.kill(os.getpid(), signal.SIGTERM)
                     return

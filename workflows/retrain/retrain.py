@@ -55,7 +55,7 @@ def retrain(
     began = time.monotonic()
     conditions = tuple(conditions or config.retrain.conditions)
     day = as_of or datetime.now(UTC).date()
-    log_file = log_file or retrain_folder(config, day) / "run.log"
+    log_file = log_file or config.run_folder.with_name(f"{config.name}.retrain.log")
     registry = PromptRegistry(config.registry.uri, config.registry.prefix)
 
     def opening(graph: RunGraph) -> Driver:
@@ -101,11 +101,6 @@ def retrain(
         return RetrainSummary(
             config.name, day.isoformat(), conditions, False, "", None, None, (), time.monotonic() - began, notes=(note,)
         )
-
-
-def retrain_folder(config: Config, day: date) -> Path:
-    """Where the retraining of a day works."""
-    return Path(config.storage).absolute() / _name(config, day)
 
 
 def lease_folder(config: Config) -> Path:

@@ -23,7 +23,8 @@ from workflows.retrain.shared import Current, current_shared, why_pretrain
 from workflows.stages import comparing
 from workflows.stages.follows import follows
 from workflows.stages.gate import Answering, cannot_answer, rows_payload
-from workflows.stages.graph import RunGraph, code_version, load_tasks
+from workflows.stages.graph import RunGraph, code_version
+from workflows.stages.loading import load_tasks
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 OF, KEY = "retrain", "retrain_key"

@@ -17,10 +17,11 @@ from typing import Any
 import pipeline
 from pipeline.backbone import BackboneInfo, describe, resolve_dtype
 from pipeline.errors import InputError, InputErrors, raise_all
-from pipeline.tasks import Task, load_task
+from pipeline.tasks import Task
 from pipeline.training.candidates import Candidate, Cell
 from workflows.config.settings import Config
 from workflows.config.sizes import check_sizes
+from workflows.stages.loading import load_tasks
 from workflows.stages.stage import Stage, Standing, standing
 
 
@@ -227,23 +228,6 @@ def build_graph(config: Config, on_event: Callable[[Mapping[str, Any]], None] = 
     raise_all(problems)
     assert info is not None
     return RunGraph(config, info, tasks)
-
-
-def load_tasks(
-    config: Config, on_event: Callable[[Mapping[str, Any]], None] = lambda event: None
-) -> tuple[dict[str, Task], dict[str, InputError]]:
-    """The tasks whose every row is sound, and of the others what is wrong with them."""
-    tasks: dict[str, Task] = {}
-    unsound: dict[str, InputError] = {}
-    specs = config.task_specs()
-    for done, spec in enumerate(specs):
-        on_event({"stage": "check", "done": done, "total": len(specs), "note": spec.name})
-        try:
-            tasks[spec.name] = load_task(spec, config.cache_folder)
-        except InputError as problem:
-            unsound[spec.name] = problem
-    on_event({"stage": "check", "done": len(specs), "total": len(specs), "note": "every row is checked"})
-    return tasks, unsound
 
 
 def deal_cells(candidates: Sequence[Candidate], brackets: int) -> list[list[int]]:
