@@ -5,8 +5,8 @@ whoever asks for them, and that is the only thing in it that two promoters canno
 follows; of two that follow the same, the lower number counts and the other is void. So the decisions of an alias are
 one chain, without a lock that a dead process could leave behind, and without a clock.
 
-Beside it, for people: a run in the experiment `<prefix>-audit` with the decision and its evidence as files, and tags on
-the version that was chosen.
+Beside it, for people: a run in the experiment `<prefix>-audit` with the decision and its evidence as files, and a tag
+`deepprompt.promotion.NUMBER` on the version that was chosen.
 """
 
 from __future__ import annotations
@@ -188,7 +188,8 @@ class AuditLog:
         """
         from mlflow.exceptions import MlflowException
 
-        ensure_model(self.client, self.name, _ABOUT)
+        if not follows:
+            ensure_model(self.client, self.name, _ABOUT)
         long = promotion.evidence is not None and len(json.dumps(promotion.evidence)) > _SHORT
         plain = replace(promotion, evidence=None) if long else promotion
         record = {"promotion": asdict(plain), "follows": follows, "key": key, "long": long}
@@ -207,15 +208,11 @@ class AuditLog:
 
     def settle(self, name: str, decision: Decision) -> None:
         """The alias has followed: tells it in the log, on the version itself, and in the run."""
-        told = decision.promotion
-        plain = asdict(told)
-        said = {key: plain[key] for key in ("alias", "at", "by", "reason")}
-        said["from"] = "" if told.previous is None else str(told.previous)
-        tags = {f"{TAG}promoted_{key}": value for key, value in said.items()}
-        tags[f"{TAG}promotion.{decision.number}"] = json.dumps({**plain, "evidence": None, "run_id": decision.run_id})
-        for key, value in tags.items():
-            insist(self.client.set_model_version_tag, name, str(told.version), key, value)
-        self.client.set_model_version_tag(self.name, str(decision.number), _SETTLED, "true")
+        told, plain = decision.promotion, asdict(decision.promotion)
+        record = json.dumps({**plain, "evidence": None, "run_id": decision.run_id})
+        tag = f"{TAG}promotion.{decision.number}"
+        insist(self.client.set_model_version_tag, name, str(told.version), tag, record)
+        insist(self.client.set_model_version_tag, self.name, str(decision.number), _SETTLED, "true")
         if decision.run_id is not None:
             self._put(decision.run_id, _PROMOTION, {**plain, "number": decision.number, "follows": decision.follows})
             self.client.set_terminated(decision.run_id, "FINISHED")

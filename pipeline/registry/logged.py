@@ -24,7 +24,26 @@ if TYPE_CHECKING:
 _PROMPT = "prompt"  # the artifact's folder inside the model
 
 
-def log_model(client: MlflowClient, experiment: str, folder: Path, manifest: Manifest, run_id: str | None) -> str:
+def add_version(
+    client: MlflowClient, prefix: str, experiment: str, folder: Path, manifest: Manifest, run_id: str | None
+) -> tuple[int, bool]:
+    """Makes an artifact the next version of its registered model, which is there.
+
+    Returns:
+        Its version, and False where somebody registered the same at the same time and was first.
+    """
+    name = f"{prefix}.{manifest.name}"
+    model_id = _log_model(client, experiment, folder, manifest, run_id)
+    # The tags come with the version, not after it: without its fingerprint it would be registered again.
+    tags = _version_tags(client, prefix, manifest)
+    made = client.create_model_version(name, f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id)
+    first = with_fingerprint(client, name, manifest.fingerprint) or int(made.version)
+    if first != int(made.version):
+        client.delete_model_version(name, made.version)
+    return first, first == int(made.version)
+
+
+def _log_model(client: MlflowClient, experiment: str, folder: Path, manifest: Manifest, run_id: str | None) -> str:
     """Logs an artifact folder as a plain MLflow model, without the backbone.
 
     Returns:
@@ -113,7 +132,7 @@ def lineage_of(client: MlflowClient, prefix: str, manifest: Manifest) -> tuple[A
     return tuple(found.values())
 
 
-def version_tags(client: MlflowClient, prefix: str, manifest: Manifest) -> dict[str, str]:
+def _version_tags(client: MlflowClient, prefix: str, manifest: Manifest) -> dict[str, str]:
     """What can be searched for: fingerprints, figures, the backbone, and the version of the shared prompt."""
     tags = {
         "fingerprint": manifest.fingerprint,

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pipeline.errors import InputError
 from pipeline.registry.audit import AuditLog, Chain, Kind, Promotion, plain_evidence
 from pipeline.registry.connection import insist
-from pipeline.registry.lookup import CHAMPION, known_aliases
+from pipeline.registry.lookup import CHAMPION, TAG, known_aliases
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -86,7 +86,11 @@ def move(client: MlflowClient, log: AuditLog, wish: Wish) -> Promotion:
         version = wish.choose(chain, present)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         promotion = Promotion(wish.task, wish.alias, version, present, at, by, wish.reason, evidence, wish.kind)
-        run = run or log.begin(promotion, key)
+        if run is None:
+            # First what fails for those who may not change the model: nothing is written of them.
+            about = f"{wish.kind} {wish.alias} at {at} by {by}"
+            insist(client.set_model_version_tag, wish.name, str(version), f"{TAG}last_asked", about)
+            run = log.begin(promotion, key)
         number = log.append(promotion, chain.head, key, run)
         chain = log.read(wish.task, wish.alias)
         mine = chain.find(key)

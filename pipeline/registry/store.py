@@ -19,7 +19,7 @@ from pipeline.registry.audit import AuditLog, Chain, Promotion
 from pipeline.registry.connection import Connection
 from pipeline.registry.diff import Diff, compare
 from pipeline.registry.entries import Listed, Registered, Shown
-from pipeline.registry.logged import fetch_artifact, lineage_of, log_model, version_tags
+from pipeline.registry.logged import add_version, fetch_artifact, lineage_of
 from pipeline.registry.lookup import (
     CHAMPION,
     all_models,
@@ -105,19 +105,10 @@ class PromptRegistry:
         manifest = load_artifact(folder).manifest
         name = f"{self.prefix}.{manifest.name}"
         with self.connection.open() as client:
-            version = with_fingerprint(client, name, manifest.fingerprint)
-            created = version is None
+            version, created = with_fingerprint(client, name, manifest.fingerprint), False
             if version is None:
                 ensure_model(client, name)
-                model_id = log_model(client, self.experiment(client), folder, manifest, run_id)
-                # The tags come with the version, not after it: without its fingerprint it would be registered again.
-                tags = version_tags(client, self.prefix, manifest)
-                source = f"models:/{model_id}"
-                made = client.create_model_version(name, source, run_id=run_id, tags=tags, model_id=model_id)
-                version = with_fingerprint(client, name, manifest.fingerprint) or int(made.version)
-                if version != int(made.version):  # somebody registered the same at the same time, and was first
-                    client.delete_model_version(name, made.version)
-                    created = False
+                version, created = add_version(client, self.prefix, self.experiment(client), folder, manifest, run_id)
             if alias is not None and known_aliases(client.get_registered_model(name)).get(alias) != version:
                 self.promote(manifest.name, version, alias, by=by, reason=reason)
         return Registered(manifest.name, name, version, created)

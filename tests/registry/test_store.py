@@ -11,19 +11,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.registry import Parent, PromptRegistry, Registered, load_artifact
-from tests.registry.made import INTENT, SLOTS, backbone_of, make_artifact, make_shared
-
-
-@pytest.fixture
-def make(tmp_path):
-    """(task, seed, …) → the folder of an artifact on the tiny BERT."""
-
-    def make(name="intent", seed=0, **changes):
-        folder = tmp_path / f"{name}-{seed}"
-        make_artifact(folder, backbone_of("bert"), seed=seed, **{**INTENT, "name": name, **changes})
-        return folder
-
-    return make
+from tests.registry.made import SLOTS, backbone_of, make_shared
 
 
 def test_opening_a_new_database_prints_nothing(opened):
@@ -99,7 +87,7 @@ def test_a_version_tells_its_figures_and_where_it_comes_from(registry, make, tmp
     assert shown.manifest == manifest and shown.manifest.metrics["test"] == {"accuracy": 0.5}
     assert set(shown.files) == {"prompt.safetensors", "head.safetensors", "manifest.json"}
     assert [(one.name, one.version) for one in shown.lineage] == [("shared-prompt", 1)]
-    assert {key: value for key, value in shown.tags.items() if ".promot" not in key} == {
+    assert {key: value for key, value in shown.tags.items() if ".promotion." not in key} == {
         "deepprompt.fingerprint": manifest.fingerprint,
         "deepprompt.kind": "task",
         "deepprompt.backbone": manifest.backbone.name,
