@@ -80,7 +80,7 @@ def test_the_table_says_what_happened_and_what_to_type():
     stream = io.StringIO()
     print_retraining(summary, "my desk.yaml", Console(file=stream, width=240))
     lines = stream.getvalue().splitlines()
-    by_task = {line.split()[0]: line for line in lines if line[:1] in "abcde" and line[1:2] == " "}
+    by_task = {line.split()[0]: line.rstrip() for line in lines if line[:1] in "abcde" and line[1:2] == " "}
     assert "v1" in by_task["a"] and "v2" in by_task["a"] and "+0.031 [+0.010, +0.052]" in by_task["a"]
     assert by_task["a"].endswith("deepprompt registry history a --config 'my desk.yaml'")
     assert by_task["b"].endswith("deepprompt registry promote b@v4 --config 'my desk.yaml'")
