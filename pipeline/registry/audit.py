@@ -156,6 +156,8 @@ class AuditLog:
         """Alias → its chain, of one task. One query."""
         found: dict[str, list[Decision]] = {}
         for version in all_versions(self.client, self.name, f"tags.`{TAG}task` = '{task}'"):
+            if _RECORD not in version.tags:
+                continue  # a void one that its promoter takes away while we look: MLflow reads tags after versions
             record = json.loads(version.tags[_RECORD])
             about, rest = record.pop("promotion"), record
             since = time.time() - version.creation_timestamp / 1000

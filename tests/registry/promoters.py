@@ -21,7 +21,7 @@ def main(me: int, everybody: int, folder: str, fresh: str, registries: list[str]
 
     def together(point: str) -> None:
         (place / f"{point}-{me}").touch()
-        until = time.monotonic() + 240
+        until = time.monotonic() + 120
         while len(list(place.glob(f"{point}-*"))) < everybody:
             assert time.monotonic() < until, f"the others did not come to {point}"
             time.sleep(0.005)

@@ -15,7 +15,7 @@ from pipeline.registry import Promotion, PromptRegistry
 from tests.registry.made import INTENT, backbone_of, make_artifact
 
 ROOT = Path(__file__).parents[2]
-PEOPLE, EACH = 3, 3
+PEOPLE, EACH = 3, 2
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,17 @@ def test_two_that_write_at_once_are_one_after_the_other(two, monkeypatch):
     assert two.aliases() == {"intent": 3} and len(two.history("intent")) == 4
 
 
+def test_a_void_decision_seen_while_it_is_taken_away_does_not_matter(two):
+    """MLflow reads the versions first and their tags later; in between one may be deleted with its tags."""
+    log = f"{two.prefix}-audit"
+    with two.connection.open() as client:
+        source = client.get_model_version(log, "1").source
+        run_id = client.get_model_version(log, "1").run_id
+        client.create_model_version(log, source, run_id=run_id, tags={"deepprompt.task": "intent"})
+    assert len(two.history("intent")) == 1
+    assert two.promote("intent", 2).previous == 1
+
+
 def test_an_answer_that_was_lost_is_no_second_decision(two, monkeypatch):
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException

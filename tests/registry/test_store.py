@@ -87,7 +87,9 @@ def test_a_version_tells_its_figures_and_where_it_comes_from(registry, make, tmp
     assert shown.manifest == manifest and shown.manifest.metrics["test"] == {"accuracy": 0.5}
     assert set(shown.files) == {"prompt.safetensors", "head.safetensors", "manifest.json"}
     assert [(one.name, one.version) for one in shown.lineage] == [("shared-prompt", 1)]
-    assert {key: value for key, value in shown.tags.items() if ".promotion." not in key} == {
+    about_moves = {key for key in shown.tags if key.startswith(("deepprompt.promotion.", "deepprompt.last_asked"))}
+    assert len(about_moves) == 2
+    assert {key: value for key, value in shown.tags.items() if key not in about_moves} == {
         "deepprompt.fingerprint": manifest.fingerprint,
         "deepprompt.kind": "task",
         "deepprompt.backbone": manifest.backbone.name,
