@@ -6,18 +6,16 @@ from its checkpoint. One task that fails does not fail the others.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cluster import Launcher, Outcome, Pool, make_launcher
 from pipeline.backbone import choose_sharding, load_tokenizer
-from pipeline.errors import InputError
 from pipeline.registry import PromptRegistry
 from pipeline.tasks import prepare_task
 from workflows.config.settings import Config
@@ -28,8 +26,8 @@ from workflows.stages import payloads, workers
 from workflows.stages.artifacts import save_shared_artifact, save_task_artifacts
 from workflows.stages.cohorts import Cohort, checkpoint_folder, deal, gather, singly
 from workflows.stages.graph import RunGraph, build_graph
-from workflows.stages.register import attach_report, register
-from workflows.stages.stage import Stage, Standing, begin, commit, standing
+from workflows.stages.register import Errand, attach_report, register
+from workflows.stages.stage import Stage, Standing, begin, commit, only_run, standing
 from workflows.summary import RunSummary, summarise, task_rows
 
 OnEvent = Callable[[Mapping[str, Any]], None]
@@ -56,29 +54,47 @@ def run(
     Raises:
         InputError: anything wrong in config, data or backbone, before compute starts.
     """
+    return run_graph(
+        build_graph(config, on_event), launcher=launcher, address=address, on_event=on_event, log_file=log_file
+    )
+
+
+def run_graph(
+    graph: RunGraph,
+    *,
+    launcher: str | None = None,
+    address: str | None = None,
+    on_event: OnEvent = lambda event: None,
+    log_file: Path | None = None,
+    errand: Errand | None = None,
+) -> RunSummary:
+    """Runs a checked graph, as `run` does; `errand` is what it is done for, if for something."""
     began = time.monotonic()
-    graph = build_graph(config, on_event)
+    config = graph.config
     if not all(standing.skipped for standing in graph.standings().values()):
         check_disk(graph.folder, DISK_NEEDED)
         PromptRegistry(config.registry.uri, config.registry.prefix).check()
-    with _only_run(graph.folder):
-        driver = _Driver(graph, launcher or config.launcher, address, on_event, log_file or graph.folder / "run.log")
+    with only_run(graph.folder):
+        driver = Driver(graph, launcher or config.launcher, address, on_event, log_file or graph.folder / "run.log")
         with driver:
             driver.prepare()
             driver.pretrain()
             driver.adapt()
             for room in ("ensemble", "evaluate"):
                 driver.each_task(room)
-        rows = task_rows(graph, driver.failures)
-        registration = register(graph, rows, on_event) if rows else None
+            rows = task_rows(graph, driver.failures)
+            registration = register(graph, rows, driver.answering, on_event, errand) if rows else None
         versions = registration.versions if registration is not None else {}
-        summary = write_report(graph, summarise(graph, rows, driver.failures, versions, time.monotonic() - began))
+        failures = {**driver.failures, **(registration.failed if registration is not None else {})}
+        summary = summarise(graph, rows, failures, versions, time.monotonic() - began)
+        summary = replace(summary, gate=dict(registration.gate) if registration is not None else {})
+        summary = write_report(graph, summary)
         if registration is not None and registration.new:
             attach_report(graph, registration, graph.folder / REPORT)
         return summary
 
 
-class _Driver:
+class Driver:
     """Takes the stages in order. The launcher and its workers start only when a stage needs them."""
 
     def __init__(self, graph: RunGraph, launcher: str, address: str | None, on_event: OnEvent, log_file: Path) -> None:
@@ -90,7 +106,7 @@ class _Driver:
         self._launcher: Launcher | None = None
         self._pool: Pool | None = None
 
-    def __enter__(self) -> _Driver:
+    def __enter__(self) -> Driver:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -209,6 +225,13 @@ class _Driver:
 
         self._workers().map(getattr(workers, room), told, folders=folders, on_done=on_done)
 
+    def answering(self, work: Callable[..., Any], told: Sequence[Mapping[str, Any]]) -> list[tuple[Any, str | None]]:
+        """Has the pool's workers do something that is no stage; the value of each piece of work, and its error."""
+        if not told:
+            return []
+        outcomes = self._workers().map(work, told, folders=[self.graph.folder] * len(told))
+        return [(one.value, None if one.error is None else str(one.error)) for one in outcomes]
+
     def _finish(self, stage: Stage, folder: Path, outcome: Outcome, seconds: float) -> None:
         assert stage.task is not None
         if outcome.error is not None:
@@ -244,28 +267,3 @@ class _Driver:
         if found.skipped:
             self.on_event({"stage": stage.room, "task": stage.task, "note": f"skipped: {found.reason}"})
         return found
-
-
-@contextmanager
-def _only_run(folder: Path) -> Iterator[None]:
-    """Two runs in one folder would overwrite each other's stages: the second is refused."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a+")
-    except OSError as error:
-        raise InputError(f"the run's folder cannot be written ({error.strerror})", where=str(folder)) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise InputError(
-                "this run is going on already",
-                where=str(folder),
-                found=f"process {file.read().strip()}",
-                hint="wait for it, stop it, or give this one another name",
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield

@@ -61,6 +61,7 @@ class RunSummary:
     Args:
         name: the run's. folder: where it is. rows: one per task that was scored. failed: task → why.
         seconds: this invocation's. stage_seconds: each stage's own. report: the report's path. registry: its URI.
+        gate: task → the gate's verdict on its winner, plain.
     """
 
     name: str
@@ -73,6 +74,7 @@ class RunSummary:
     prefix: str
     report: str | None = None
     notes: tuple[str, ...] = field(default=())
+    gate: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:

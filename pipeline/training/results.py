@@ -14,6 +14,9 @@ from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.pretrain import SharedPrompt
 from pipeline.training.world import save_json
 
+SHARED_FILES = ("shared.safetensors", "shared.json")
+"""What `save_shared` writes."""
+
 
 def save_shared(folder: Path, shared: SharedPrompt) -> None:
     """Writes the shared prompt and the source tasks' heads to `folder`."""

@@ -32,6 +32,11 @@ def print_results(summary: RunSummary, config_argument: str, console: Console) -
         if gains(summary):
             console.print("\nwhat pretraining bought: test scores, mean ± deviation over seeds", markup=False)
             console.print(gain_table(summary))
+    for task, verdict in summary.gate.items():
+        if verdict["decision"] in ("challenger", "reject"):
+            became = "is kept as challenger" if verdict["decision"] == "challenger" else "is rejected"
+            told = f"{task}: v{verdict['version']} {became}, v{verdict['champion']} stays champion: {verdict['reason']}"
+            console.print(told, markup=False, soft_wrap=True)
     for task, reason in summary.failed.items():
         console.print(f"failed: {task}: {reason}", markup=False, soft_wrap=True)
     console.print(f"\ndone in {span(summary.seconds)}; report: {summary.report}", markup=False, soft_wrap=True)
@@ -83,6 +88,11 @@ def next_commands(summary: RunSummary, config_argument: str) -> list[str]:
     task = shlex.quote(registered)
     prepared = read_record(Path(summary.folder) / "prepare" / registered / "task.json") or {}
     example = _EXAMPLES["pair" if prepared.get("type") == "pair" else "other"]
+    commands += [
+        f"deepprompt registry promote {shlex.quote(name)}@v{verdict['version']} --config {config}"
+        for name, verdict in summary.gate.items()
+        if verdict["decision"] == "challenger"
+    ]
     return [
         *commands,
         f"deepprompt registry show {task} --config {config}",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_serializer
 
 from workflows.config.fields import Count, Settings, Text, auto_or_count, put_over, refuse
+from workflows.config.operating import BoundSettings, GateSettings, RetrainSettings
 from workflows.config.training import AdaptSettings, CandidateSettings, EnsembleSettings, PretrainSettings
 
 if TYPE_CHECKING:
@@ -78,10 +79,12 @@ class TaskSettings(Settings):
     """A limit of the task's own on a row's tokens, special tokens included."""
     adapt: CandidateSettings | None = None
     """What this task does otherwise than `adapt` says; only the keys that are given count."""
+    gate: BoundSettings | None = None
+    """The task's own bounds, over those of `gate`; only the keys that are given count."""
 
-    @field_serializer("adapt")
-    def _given_only(self, adapt: CandidateSettings | None) -> dict[str, Any] | None:
-        return None if adapt is None else adapt.model_dump(mode="json", exclude_unset=True)
+    @field_serializer("adapt", "gate")
+    def _given_only(self, own: Settings | None) -> dict[str, Any] | None:
+        return None if own is None else own.model_dump(mode="json", exclude_unset=True)
 
     def spec(self, seed: int) -> TaskSpec:
         """The task as the library takes it; `seed` is the run's."""
@@ -159,6 +162,10 @@ class Config(Settings):
     """Keeping what lies below the prompts; null computes it anew in every step."""
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     """Where prompts are kept."""
+    gate: GateSettings = Field(default_factory=GateSettings)
+    """What a new prompt must reach to become the champion."""
+    retrain: RetrainSettings = Field(default_factory=RetrainSettings)
+    """Training again, only what needs it."""
 
     @property
     def run_folder(self) -> Path:
@@ -194,6 +201,11 @@ class Config(Settings):
         """`adapt` with what the task itself says put over it."""
         own = self.task(name).adapt
         return self.adapt if own is None else put_over(self.adapt, own)
+
+    def gate_for(self, name: str) -> GateSettings:
+        """`gate` with the task's own bounds put over it."""
+        own = self.task(name).gate
+        return self.gate if own is None else put_over(self.gate, own)
 
     @property
     def pretrain_tasks(self) -> tuple[str, ...]:

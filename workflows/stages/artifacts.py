@@ -110,7 +110,8 @@ def _parents(graph: RunGraph, chosen: Sequence[Trained]) -> tuple[Parent, ...]:
     """The shared prompt, if any of the prompts started from it."""
     if not any(one.candidate.start == "shared" for one in chosen):
         return ()
-    shared = load_artifact(graph.stages["pretrain"].folder(graph.folder) / WINNER)
+    assert graph.shared_folder is not None
+    shared = load_artifact(graph.shared_folder / WINNER)
     return (Parent(kind="shared", name=SHARED_PROMPT, fingerprint=shared.manifest.fingerprint),)
 
 

@@ -17,11 +17,24 @@ from typing import Any
 import pipeline
 from pipeline.backbone import BackboneInfo, describe, resolve_dtype
 from pipeline.errors import InputError, InputErrors, raise_all
-from pipeline.tasks import Task, load_task
+from pipeline.tasks import Task
 from pipeline.training.candidates import Candidate, Cell
 from workflows.config.settings import Config
 from workflows.config.sizes import check_sizes
+from workflows.stages.loading import load_tasks
 from workflows.stages.stage import Stage, Standing, standing
+
+
+@dataclass(frozen=True)
+class GivenPrompt:
+    """A shared prompt that is there already.
+
+    Args:
+        folder: as the pretrain stage leaves it. fingerprint: its artifact's.
+    """
+
+    folder: Path
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -30,11 +43,13 @@ class RunGraph:
 
     Args:
         config: as loaded. info: the backbone. tasks: every task of the config, loaded and checked.
+        given: the shared prompt to adapt; None when this run pretrains its own, if its config says so.
     """
 
     config: Config
     info: BackboneInfo
     tasks: Mapping[str, Task]
+    given: GivenPrompt | None = None
 
     @property
     def folder(self) -> Path:
@@ -54,6 +69,13 @@ class RunGraph:
         """What a sentence's vector is: a decoder has seen the whole sentence only at its last token."""
         chosen = self.config.backbone.pooling
         return chosen if chosen != "auto" else "last" if self.info.causal else "mean"
+
+    @property
+    def shared_folder(self) -> Path | None:
+        """Where the shared prompt is, once there; None when nothing is pretrained."""
+        if self.given is not None:
+            return self.given.folder
+        return self.stages["pretrain"].folder(self.folder) if "pretrain" in self.stages else None
 
     @property
     def first_layer(self) -> int:
@@ -107,7 +129,7 @@ class RunGraph:
     def _task_stages(self) -> dict[str, Stage]:
         prepare = {name: self._prepare(task) for name, task in self.tasks.items() if name in self._used}
         stages = {stage.name: stage for stage in prepare.values()}
-        if self.config.pretrain is not None:
+        if self.config.pretrain is not None and self.given is None:
             stages["pretrain"] = self._pretrain(prepare)
         rooms: dict[str, list[Stage]] = {"adapt": [], "ensemble": [], "evaluate": []}
         for name in self.config.adapt_tasks:
@@ -130,7 +152,7 @@ class RunGraph:
 
     @property
     def _used(self) -> set[str]:
-        return {*self.config.pretrain_tasks, *self.config.adapt_tasks}
+        return {*(self.config.pretrain_tasks if self.given is None else ()), *self.config.adapt_tasks}
 
     @property
     def _model(self) -> dict[str, Any]:
@@ -178,6 +200,8 @@ class RunGraph:
         }
         if pretrain is not None:
             inputs["pretrain"] = pretrain.fingerprint
+        elif self.given is not None:
+            inputs["shared prompt"] = self.given.fingerprint
         return Stage(f"adapt/{name}", inputs)
 
 
@@ -196,17 +220,9 @@ def build_graph(config: Config, on_event: Callable[[Mapping[str, Any]], None] = 
         info = describe(config.backbone.model, config.backbone.revision)
     except InputError as problem:
         problems.append(problem)
-    tasks: dict[str, Task] = {}
-    specs = config.task_specs()
-    for done, spec in enumerate(specs):
-        on_event({"stage": "check", "done": done, "total": len(specs), "note": spec.name})
-        try:
-            tasks[spec.name] = load_task(spec, config.cache_folder)
-        except InputErrors as several:
-            problems += several.problems
-        except InputError as problem:
-            problems.append(problem)
-    on_event({"stage": "check", "done": len(specs), "total": len(specs), "note": "every row is checked"})
+    tasks, unsound = load_tasks(config, on_event)
+    for one in unsound.values():
+        problems += one.problems if isinstance(one, InputErrors) else [one]
     if info is not None:
         problems += check_sizes(config, info)
     raise_all(problems)

@@ -87,7 +87,7 @@ def cohort_payload(graph: RunGraph, cohort: Cohort) -> dict[str, Any]:
     """Training the searches of a cohort together."""
     return {
         "searches": [_search(graph, part) for part in cohort],
-        "shared": str(graph.stages["pretrain"].folder(graph.folder)) if "pretrain" in graph.stages else None,
+        "shared": None if graph.shared_folder is None else str(graph.shared_folder),
         "init": graph.config.prompt.init,
         "room": graph.config.adapt.room,
         "checkpoint_every": graph.config.adapt.checkpoint_every,

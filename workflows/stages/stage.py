@@ -8,16 +8,19 @@ changed.
 from __future__ import annotations
 
 import enum
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import InputError
 from pipeline.training.world import save_json
 
 
@@ -139,6 +142,31 @@ def read_record(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None
+
+
+@contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Two runs in one folder would overwrite each other's stages: the second is refused."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise InputError(f"the run's folder cannot be written ({error.strerror})", where=str(folder)) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise InputError(
+                "this run is going on already",
+                where=str(folder),
+                found=f"process {file.read().strip()}",
+                hint="wait for it, stop it, or give this one another name",
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def _now() -> str:

@@ -27,6 +27,7 @@ from pipeline.training.select import best_cell, choose_winner, ranked
 from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import World, save_json
+from workflows.stages.confidence import confidence
 
 Payload = Mapping[str, Any]
 
@@ -186,9 +187,18 @@ def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
         "ensemble": None,
         "distilled": of_candidate(distilled[0], 0, len(used)) if distilled else None,
     }
+    classes = answers.logits.argmax(-1)  # [K, A]
+    answered = {"winner": classes[place[winner]]}
+    if from_scratch is not None:
+        answered["from_scratch"] = classes[place[from_scratch]]
     if chosen["members"]:
         members = torch.tensor([place[n] for n in chosen["members"]])
         combined = COMBINATIONS[chosen["combine"]](answers.probabilities[members])
-        result["ensemble"] = {**chosen, "test": score(combined.argmax(-1))}
+        answered["ensemble"] = combined.argmax(-1)
+        result["ensemble"] = {**chosen, "test": score(answered["ensemble"])}
+    if distilled:
+        answered["distilled"] = classes[len(used)]
+    seeds = {start: [classes[place[n]] for n in cell] for start, cell in cells.items()}
+    result["intervals"] = confidence(task, answers.offsets, answered, seeds)
     save_json(Path(payload["out"]) / "scores.json", result)
     return result

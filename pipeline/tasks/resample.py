@@ -1,0 +1,154 @@
+"""How sure a figure is: intervals over the rows of a split (Efron & Tibshirani 1993, chapters 13 and 16).
+
+A metric is a function of sums over rows, of right answers, of spans found or of labels given, so a resampled split is
+those sums with every row counted as often as it was drawn: no answer is scored twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.tasks.metrics import score
+
+RESAMPLES = 1000
+LEVEL = 0.95
+_AT_ONCE = 100
+_SEED = 0  # the same rows are drawn in every run and for every candidate: intervals compare, and repeat
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where a figure lies at the given level, were other rows drawn from where these came from.
+
+    Args:
+        method: "bootstrap" over rows, or "wilson" for a share of rows (Wilson 1927): a bootstrap of a share near 0
+            or 1 knows no doubt.
+    """
+
+    low: float
+    high: float
+    rows: int
+    method: str
+    level: float = LEVEL
+
+
+def interval(metric: str, gold: Sequence[Any], predicted: Sequence[Any]) -> Interval | None:
+    """The interval of a score.
+
+    Args:
+        metric, gold, predicted: as for `score`.
+
+    Returns:
+        None for a metric that is no function of sums over rows: it cannot be resampled this way.
+    """
+    counts = row_counts(metric, gold, predicted)
+    if counts is None:
+        return None
+    rows = len(gold)
+    if metric == "accuracy":
+        return Interval(*_wilson(float(figures(metric, counts.sum(0))), rows), rows, "wilson")
+    return _percentiles(np.concatenate([figures(metric, drawn @ counts) for drawn in _draws(rows)]), rows)
+
+
+def difference(
+    metric: str, gold: Sequence[Any], ones: Sequence[Sequence[Any]], others: Sequence[Sequence[Any]]
+) -> Interval | None:
+    """The interval of how much better some answers are than others to the same rows, both drawn together (paired).
+
+    Args:
+        ones, others: predictions, each as for `score`; of several, seeds for example, the mean of their scores counts.
+    """
+    counts = [[row_counts(metric, gold, predicted) for predicted in side] for side in (ones, others)]
+    if not all(counts) or any(one is None for side in counts for one in side):
+        return None
+    rows = len(gold)
+
+    def mean(drawn: Floats, side: Sequence[Floats | None]) -> Floats:
+        return np.mean([figures(metric, drawn @ one) for one in side if one is not None], axis=0)
+
+    return _percentiles(np.concatenate([mean(d, counts[0]) - mean(d, counts[1]) for d in _draws(rows)]), rows)
+
+
+def row_counts(metric: str, gold: Sequence[Any], predicted: Sequence[Any]) -> Floats | None:
+    """[R, C] what each row adds to the sums that the metric is made of; None where it is not made of sums."""
+    if metric in ("accuracy", "macro_f1", "mcc"):
+        return _label_counts(gold, predicted)
+    if metric == "span_f1":
+        return np.array([_span_counts(g, p) for g, p in zip(gold, predicted, strict=True)], dtype=float)
+    if metric == "token_accuracy":
+        pairs = zip(gold, predicted, strict=True)
+        return np.array([(sum(map(str.__eq__, g, p)), len(g)) for g, p in pairs], dtype=float)
+    each = [score(metric, [g], [p])[metric] for g, p in zip(gold, predicted, strict=True)]
+    if not math.isclose(float(np.mean(each)), score(metric, gold, predicted)[metric], abs_tol=1e-9):
+        return None
+    return np.array([(one, 1.0) for one in each])  # a mean over rows
+
+
+def figures(metric: str, sums: Floats) -> Floats:
+    """The metric from sums [..., C] of `row_counts`."""
+    if metric in ("accuracy", "macro_f1", "mcc"):
+        right, given, wanted = np.split(sums, 3, axis=-1)  # [..., labels] each
+        if metric == "accuracy":
+            return _ratio(right.sum(-1), wanted.sum(-1))
+        if metric == "macro_f1":  # labels that occur neither in gold nor in the answers do not count
+            return _ratio(_ratio(2 * right, given + wanted).sum(-1), (given + wanted > 0).sum(-1))
+        rows = wanted.sum(-1)
+        spread = (rows**2 - (given**2).sum(-1)) * (rows**2 - (wanted**2).sum(-1))
+        return _ratio(right.sum(-1) * rows - (given * wanted).sum(-1), np.sqrt(np.maximum(spread, 0)))
+    if metric == "span_f1":
+        return _ratio(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
+    return _ratio(sums[..., 0], sums[..., 1])
+
+
+def _label_counts(gold: Sequence[str], predicted: Sequence[str]) -> Floats:
+    """[R, 3 labels]: right, given and wanted, one-hot by label."""
+    place = {label: n for n, label in enumerate(sorted({*gold, *predicted}))}
+    eye = np.eye(len(place))
+    wanted = eye[[place[label] for label in gold]]
+    given = eye[[place[label] for label in predicted]]
+    return np.concatenate([wanted * given, given, wanted], axis=1)
+
+
+def _span_counts(gold: list[str], predicted: list[str]) -> tuple[int, int, int]:
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    wanted, given = set(get_entities(gold)), set(get_entities(predicted))
+    return len(wanted & given), len(given), len(wanted)
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    """0 where there is nothing to divide by, as `score` has it."""
+    return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=np.asarray(below) != 0)
+
+
+def _draws(rows: int) -> Iterator[Floats]:
+    """How often each row is drawn, [resamples, R], in blocks that stay small."""
+    for start in range(0, RESAMPLES, _AT_ONCE):
+        yield _block(rows, start)
+
+
+@lru_cache(maxsize=RESAMPLES // _AT_ONCE)
+def _block(rows: int, start: int) -> Floats:
+    random = np.random.default_rng([_SEED, start])
+    return random.multinomial(rows, np.full(rows, 1 / rows), size=_AT_ONCE).astype(float)
+
+
+def _percentiles(drawn: Floats, rows: int) -> Interval:
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high), rows, "bootstrap")
+
+
+def _wilson(share: float, rows: int) -> tuple[float, float]:
+    z = 1.959964  # the normal quantile of LEVEL
+    middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
+    half = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -1,0 +1,105 @@
+"""The current shared prompt, out of the registry: adaptation starts from it until the tasks or the backbone change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.errors import InputError
+from pipeline.registry import SHARED_PROMPT, Manifest, PromptRegistry, load_artifact
+from pipeline.registry.lookup import CHAMPION
+from pipeline.registry.notes import Noted, fetch_file, noted_versions
+from pipeline.training.pretrain import SharedPrompt
+from pipeline.training.results import SHARED_FILES, load_shared, save_shared
+from workflows.stages.artifacts import WINNER
+from workflows.stages.graph import GivenPrompt, RunGraph
+
+
+@dataclass(frozen=True)
+class Current:
+    """The shared prompt that `champion` points to."""
+
+    version: Noted
+    manifest: Manifest
+
+
+def current_shared(registry: PromptRegistry) -> Current | None:
+    """The registry's, or None where there is none yet."""
+    for one in noted_versions(registry, SHARED_PROMPT):
+        if CHAMPION in one.aliases:
+            return Current(one, registry.show(f"{SHARED_PROMPT}@v{one.version}").manifest)
+    return None
+
+
+def why_pretrain(graph: RunGraph, current: Current | None) -> str | None:
+    """Why the shared prompt must be trained again; None where the current one serves, or none is wanted."""
+    if graph.config.pretrain is None:
+        return None
+    if current is None:
+        return "the registry has no shared prompt yet"
+    told = current.manifest
+    if told.backbone.fingerprint != graph.info.fingerprint:
+        return f"the backbone changed since shared prompt v{current.version.version}"
+    before = {source.rpartition("/")[0] for source in told.data}
+    now = set(graph.config.pretrain_tasks)
+    if before != now:
+        changes = [f"+{name}" for name in sorted(now - before)] + [f"-{name}" for name in sorted(before - now)]
+        return f"the task set changed since shared prompt v{current.version.version}: {' '.join(changes)}"
+    lowest = min(min(graph.first_layers(task)) for task in graph.config.adapt_tasks)
+    if told.first_layers[0] > lowest:
+        return (
+            f"shared prompt v{current.version.version} begins at layer {told.first_layers[0]}, the search at {lowest}"
+        )
+    return None
+
+
+def fetch_shared(registry: PromptRegistry, current: Current, folder: Path) -> GivenPrompt:
+    """Puts the shared prompt in `folder`, as the pretrain stage leaves it, with the heads of its source tasks.
+
+    Raises:
+        InputError: a file is not the one that was registered.
+    """
+    heads = current.version.notes.get("files", "none")
+    fingerprint = hashlib.sha256(f"{current.manifest.fingerprint} {heads}".encode()).hexdigest()
+    mark = folder / "given"
+    if mark.is_file() and mark.read_text(encoding="utf-8") == fingerprint:
+        return GivenPrompt(folder, fingerprint)
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    registry.get(f"{SHARED_PROMPT}@v{current.version.version}", part / WINNER)
+    prompt = load_artifact(part / WINNER).members[0].prompt
+    if not _fetch_heads(registry, current.version, part):
+        save_shared(part, SharedPrompt(prompt, {}, []))  # registered without its heads: those start anew
+    elif not torch.equal(load_shared(part).prompt, prompt):
+        raise InputError(
+            "the heads were logged with another prompt", where=f"{SHARED_PROMPT} v{current.version.version}"
+        )
+    (part / "given").write_text(fingerprint, encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(part, folder)
+    return GivenPrompt(folder, fingerprint)
+
+
+def _fetch_heads(registry: PromptRegistry, version: Noted, folder: Path) -> bool:
+    run_id, sums = version.notes.get("files_run"), version.notes.get("files")
+    if run_id is None or sums is None:
+        return False
+    expected = json.loads(sums)
+    for name in SHARED_FILES:
+        content = fetch_file(registry, run_id, name)
+        if content is None:
+            return False
+        found = hashlib.sha256(content).hexdigest()
+        if found != expected.get(name):
+            where = f"{SHARED_PROMPT} v{version.version}: {name}"
+            what = "the file was changed after it was logged"
+            raise InputError(what, where=where, found=found, expected=expected.get(name))
+        (folder / name).write_bytes(content)
+    return True

@@ -1,0 +1,60 @@
+"""What runs in a worker for the gate: artifacts answer rows as they would in service, and the answers are compared.
+
+Champion, challenger and their ensembles stand in one bank and share each batch; every artifact reads the rows by its
+own rules. So what is compared is what would be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from pipeline.registry import Predictor, load_artifact
+from pipeline.tasks.metrics import score
+from pipeline.training.gate import compare as compare_answers
+from pipeline.training.world import World
+from workflows.stages.workers import Payload, Replica
+
+_ROWS_AT_ONCE = 256  # between two signs of progress
+
+
+def compare(replica: Replica, payload: Payload, world: World) -> dict[str, Any]:
+    """Each pair of artifacts on the same rows: alias → `Comparison`, plain."""
+    gold, answers = _answer(replica, payload, world, "gate")
+    return {
+        alias: compare_answers(payload["metric"], gold, answers[old], answers[new], **payload["how"]).as_json()
+        for alias, (old, new) in payload["pairs"].items()
+    }
+
+
+def look(replica: Replica, payload: Payload, world: World) -> dict[str, float]:
+    """The score of each artifact, by name."""
+    gold, answers = _answer(replica, payload, world, "look")
+    metric = payload["metric"]
+    return {name: score(metric, gold, answers[name])[metric] for name in answers}
+
+
+def _answer(replica: Replica, payload: Payload, world: World, stage: str) -> tuple[list[Any], dict[str, list[Any]]]:
+    """Gold answers, and those of each artifact, both as `score` takes them."""
+    rows: list[dict[str, Any]] = datasets.Dataset.from_file(payload["rows"]).to_list()
+    gold = [row.pop(payload["target"]) for row in rows]
+    names = list(payload["artifacts"])
+    artifacts = {name: load_artifact(Path(folder)) for name, folder in payload["artifacts"].items()}
+    predictor = Predictor(replica.backbone, artifacts)
+    answers: dict[str, list[Any]] = {name: [] for name in names}
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        world.event(stage=stage, task=payload["task"], done=start, total=len(rows), note=payload["split"])
+        some = rows[start : start + _ROWS_AT_ONCE]
+        told = predictor.predict([{**row, "task": name} for row in some for name in names])
+        for place, answer in enumerate(told):
+            answers[names[place % len(names)]].append(_plain(answer))
+    world.event(stage=stage, task=payload["task"], done=len(rows), total=len(rows), note=payload["split"])
+    return gold, answers
+
+
+def _plain(answer: Mapping[str, Any]) -> Any:
+    """The one field of a predictor's answer that is the answer."""
+    return answer["tags"] if "tags" in answer else answer["label"]
