@@ -23,6 +23,7 @@ import pytest
 from test_parcel import write_run
 
 from cluster import follow as following
+from cluster import connect as connecting
 from cluster import submit as submitting
 from cluster.follow import LineFeed, follow_job
 from cluster.launcher import WorkFailed
@@ -154,7 +155,7 @@ def test_the_same_run_is_adopted_and_a_failed_one_follows_itself(
 def test_a_job_sent_by_another_in_the_same_moment_is_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
     client = FakeClient({"run": details("PENDING")})
     answers = iter([None, details("PENDING")])
-    monkeypatch.setattr(submitting, "_known", lambda client, name: next(answers))
+    monkeypatch.setattr(submitting, "known_job", lambda client, name: next(answers))
     assert submitting._send(client, "run", {}) == ("run", True)
 
 
@@ -166,7 +167,7 @@ def test_what_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             sent.update(job, files=sorted(path.name for path in Path(job["runtime_env"]["working_dir"]).iterdir()))
             return super().submit_job(submission_id=submission_id)
 
-    monkeypatch.setattr(submitting, "connect", lambda address, token: Client())
+    monkeypatch.setattr(submitting, "connect", lambda address, token, on_note: Client())
     arguments = ["--set", "tasks.0.columns={text: my text}"]
     result = submitting.submit(
         write_run(tmp_path), address="http://x:1", arguments=arguments, env={"HF_HUB_OFFLINE": "1"}, follow=False
@@ -177,7 +178,7 @@ def test_what_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "exec python -m workflows.cli run demo.yaml --launcher ray --set 'tasks.0.columns={text: my text}'"
     )
     variables = sent["runtime_env"]["env_vars"]
-    assert (variables["RAY_JOB_STOP_WAIT_TIME_S"], variables["HF_HUB_OFFLINE"]) == ("60", "1")
+    assert (variables["RAY_JOB_STOP_WAIT_TIME_S"], variables["HF_HUB_OFFLINE"]) == ("120", "1")
     assert [Path(folder).name for folder in sent["runtime_env"]["py_modules"]] == ["pipeline", "workflows", "cluster"]
 
 
@@ -190,12 +191,12 @@ def free_port() -> int:
 @pytest.mark.parametrize("address", ["ftp://host:1", "http://", "http://host:port", "auto"])
 def test_an_address_that_is_none(address: str) -> None:
     with pytest.raises(InputError, match="address"):
-        submitting.connect(address)
+        connecting.connect(address)
 
 
 def test_nobody_there() -> None:
     with pytest.raises(InputError, match="no answer from the Ray cluster"):
-        submitting.connect(f"http://127.0.0.1:{free_port()}")
+        connecting.connect(f"http://127.0.0.1:{free_port()}")
 
 
 @contextmanager
@@ -228,14 +229,14 @@ def test_a_cluster_that_wants_another_token(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")  # must not win over the address given
     with a_server(401) as (address, asked), pytest.raises(InputError, match=rf"{reason}.*RAY_AUTH_TOKEN"):
-        submitting.connect(address, token)
+        connecting.connect(address, token)
     assert asked == [f"Bearer {token}" if token else None]
     assert os.environ["RAY_ADDRESS"] == "http://127.0.0.1:1"
 
 
 def test_a_server_that_is_no_ray() -> None:
     with a_server(404) as (address, _), pytest.raises(InputError, match="no Ray cluster answers here"):
-        submitting.connect(address)
+        connecting.connect(address)
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +281,7 @@ def _wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path)
     end = time.monotonic() + 90
     while True:
         try:
-            submitting.connect(address)
+            connecting.connect(address)
             return
         except InputError:
             assert process.poll() is None, log.read_text()
