@@ -11,7 +11,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pipeline.registry import PromptRegistry
 from pipeline.tasks import prepare_task
 from workflows.config.settings import Config
 from workflows.doctor.preflight import check_disk
+from workflows.journal import Journal
 from workflows.machine import Machine, look_at_machine
 from workflows.report import REPORT, write_report
 from workflows.stages import payloads, workers
@@ -33,6 +35,7 @@ from workflows.stages.stage import Stage, Standing, begin, commit, standing
 from workflows.summary import RunSummary, summarise, task_rows
 
 OnEvent = Callable[[Mapping[str, Any]], None]
+FANNED_OUT = ("ensemble", "evaluate")
 DISK_NEEDED = 256 << 20
 """Bytes that must be free when a run begins: encoded rows, checkpoints, candidates, Ray's logs."""
 
@@ -58,23 +61,32 @@ def run(
     """
     began = time.monotonic()
     graph = build_graph(config, on_event)
-    if not all(standing.skipped for standing in graph.standings().values()):
+    waiting = not all(standing.skipped for standing in graph.standings().values())
+    if waiting:
         check_disk(graph.folder, DISK_NEEDED)
         PromptRegistry(config.registry.uri, config.registry.prefix).check()
-    with _only_run(graph.folder):
-        driver = _Driver(graph, launcher or config.launcher, address, on_event, log_file or graph.folder / "run.log")
+    log = log_file or graph.folder / "run.log"
+    journal = Journal(graph, log, on_event)
+    with _only_run(graph.folder), journal.kept() if waiting else nullcontext():
+        driver = _Driver(graph, launcher or config.launcher, address, journal, log)
         with driver:
             driver.prepare()
-            driver.pretrain()
-            driver.adapt()
-            for room in ("ensemble", "evaluate"):
-                driver.each_task(room)
+            if waiting:
+                journal.write_plan()
+            for stage in (driver.pretrain, driver.adapt, *(partial(driver.each_task, r) for r in FANNED_OUT)):
+                stage()
+                if waiting:
+                    journal.keep()
         rows = task_rows(graph, driver.failures)
-        registration = register(graph, rows, on_event) if rows else None
+        registration = register(graph, rows, journal) if rows else None
         versions = registration.versions if registration is not None else {}
         summary = write_report(graph, summarise(graph, rows, driver.failures, versions, time.monotonic() - began))
-        if registration is not None and registration.new:
-            attach_report(graph, registration, graph.folder / REPORT)
+        if registration is None:
+            journal.keep("FAILED")
+        else:
+            if registration.new:
+                attach_report(graph, registration, graph.folder / REPORT)
+            journal.finish(registration.run_id, new=registration.new)
         return summary
 
 
