@@ -34,9 +34,7 @@ class RayLauncher:
             listening(self._events(), secrets.token_hex(8), on_event) as sink,
             watching_room(each, workers, on_event),
         ):
-            return run_group(
-                work, payload, workers=workers, each=each, folder=folder.absolute(), name=name, sink=sink
-            )
+            return run_group(work, payload, workers=workers, each=each, folder=folder.absolute(), name=name, sink=sink)
 
     @contextmanager
     def pool(self, setup: Setup, common: Payload, *, workers: int, on_event: OnEvent) -> Iterator[Pool]:
