@@ -91,7 +91,7 @@ def test_every_place_of_a_token_is_told_where_none_is_found(tmp_path: Path, monk
     monkeypatch.setenv("RAY_AUTH_TOKEN", "wrong")
     with (
         a_server(401) as (address, _),
-        pytest.raises(InputError, match="refuses this token.*the one in RAY_AUTH_TOKEN"),
+        pytest.raises(InputError, match=r"refuses this token.*the one in RAY_AUTH_TOKEN"),
     ):
         connecting.connect(address)
 

@@ -1,4 +1,4 @@
-"""Jobs on a real Ray head that asks for a token: sent once, stopped in good order, continued after the head was lost."""
+"""Jobs on a real Ray head that asks for a token: sent once, stopped in good order, continued after a lost head."""
 
 from __future__ import annotations
 

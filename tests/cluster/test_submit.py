@@ -143,7 +143,7 @@ def test_anew_does_not_send_a_second_beside_one_that_runs() -> None:
 
 def test_a_job_that_waits_for_too_long_is_adopted_with_a_word_about_it() -> None:
     notes: list[str] = []
-    for began, fragment in ((0, "--anew sends another"), (time.time() * 1000, "(PENDING): adopted")):
+    for began, fragment in ((1, "--anew sends another"), (time.time() * 1000, "(PENDING): adopted")):
         client = FakeClient({"run": details("PENDING", start_time=began)})
         assert submitting._send(client, "run", {}, on_note=notes.append) == ("run", True)
         assert fragment in notes.pop()
