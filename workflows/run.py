@@ -35,7 +35,6 @@ from workflows.stages.stage import Stage, Standing, begin, commit, standing
 from workflows.summary import RunSummary, summarise, task_rows
 
 OnEvent = Callable[[Mapping[str, Any]], None]
-FANNED_OUT = ("ensemble", "evaluate")
 DISK_NEEDED = 256 << 20
 """Bytes that must be free when a run begins: encoded rows, checkpoints, candidates, Ray's logs."""
 
@@ -73,7 +72,9 @@ def run(
             driver.prepare()
             if waiting:
                 journal.write_plan()
-            for stage in (driver.pretrain, driver.adapt, *(partial(driver.each_task, r) for r in FANNED_OUT)):
+            fanned_out = [partial(driver.each_task, room) for room in ("ensemble", "evaluate")]
+            stages: list[Callable[[], None]] = [driver.pretrain, driver.adapt, *fanned_out]
+            for stage in stages:
                 stage()
                 if waiting:
                     journal.keep()

@@ -18,8 +18,11 @@ def config_for_two(folder: Path) -> Path:
     changes = {
         "launcher: inline": "launcher: ray",
         "steps: 6, batch_rows: 8, checkpoint_every: 2": "steps: 10, batch_rows: 8, checkpoint_every: 2, workers: 2",
-        "adapt: {lengths: [2, 4]": "adapt: {workers: 2, lengths: [2, 4]",
+        "  - {name: slots, type: token, data: {demo: slots, rows: 24}}\n": "",
+        "tasks: [intent, slots]": "tasks: [intent]",
+        "adapt: {lengths: [2, 4]": "adapt: {workers: 2, first_layers: [0], lengths: [2, 4]",
         "steps: 4, batch_rows: 6, evaluate_every: 2": "steps: 8, batch_rows: 6, evaluate_every: 2",
+        "ensemble: {size: 2}": "ensemble: null",
     }
     folder.mkdir()
     return small_config(folder, **changes)
@@ -30,7 +33,7 @@ def test_a_node_killed_in_pretraining_and_in_adaptation_changes_nothing(tmp_path
     program = [sys.executable, str(Path(__file__).with_name("leaving_nodes.py")), str(peaceful), str(disturbed)]
     env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
-    done = subprocess.run(program, env=env, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(program, env=env, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-4000:]
     told = json.loads(done.stdout.splitlines()[-1])
     assert [one["stage"] for one in told["killed"]] == ["pretrain", "adapt"]

@@ -25,7 +25,11 @@ AddressOption = Annotated[
 ]
 TokenOption = Annotated[
     str | None,
-    typer.Option("--token", help="The cluster's token; else RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token."),
+    typer.Option(
+        "--token",
+        help="The cluster's token (others see it in the process list); else RAY_AUTH_TOKEN, the file that "
+        "RAY_AUTH_TOKEN_PATH names, ~/.ray/auth_token.",
+    ),
 ]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A job's name, as submit and jobs tell it.")]
 FAILED = 1
