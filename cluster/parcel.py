@@ -18,6 +18,7 @@ from cluster.luggage import look_through
 from cluster.places import Place, find_places, version_of
 from pipeline.errors import InputError, raise_all
 
+BACKBONE = "the backbone"
 PACKAGES = ("pipeline", "workflows", "cluster")
 
 
@@ -61,7 +62,7 @@ def pack(
             continue
         if place.path not in sent:
             here = Path(place.path)
-            sent[place.path] = f"sent/{len(sent)}-{here.name}"
+            sent[place.path] = f"sent/{len(sent)}/{here.name}"
             _copy(here, folder / sent[place.path])
         section[key] = f"./{sent[place.path]}"
     target = folder / config_path.name
@@ -168,4 +169,4 @@ def _named(config: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], str
             yield f"the data of {task.get('name')}", data, "path"
     backbone = config.get("backbone")
     if isinstance(backbone, dict) and isinstance(backbone.get("model"), str) and backbone["model"] not in BUILT_IN:
-        yield "the backbone", backbone, "model"
+        yield BACKBONE, backbone, "model"

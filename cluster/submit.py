@@ -13,6 +13,7 @@ from typing import Any
 from cluster.connect import OnNote, connect
 from cluster.follow import OnLine, follow_job
 from cluster.parcel import (
+    BACKBONE,
     check_lasting,
     pack,
     packages,
@@ -101,6 +102,8 @@ def submit(
         parcel = pack(config_path, Path(temporary), shared, config)
         for place in parcel.places:
             on_note(f"{place.what}: {place.named} {place.words}")
+            if place.what == BACKBONE and place.how == "sent":
+                on_note("its prompts will name a folder that ends with the job: better a hub id or a shared folder")
         command = entrypoint or _command(parcel.config.relative_to(parcel.folder), arguments)
         client = connect(address, token, on_note=on_note)
         storage, registry = result_places(config, arguments)

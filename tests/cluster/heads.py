@@ -50,7 +50,9 @@ class Head:
         options += [f"--{name}={port}" for name, port in self._ports.items()]
         env: Mapping[str, str] = {
             **{key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
-            "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, "OMP_NUM_THREADS": "1",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self.token,
+            "OMP_NUM_THREADS": "1",
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         }
         with self._log.open("w") as output:

@@ -101,7 +101,7 @@ def test_changes_to_a_config_travel_with_it(tmp_path: Path) -> None:
     changed = parcel.read_config(config) | {"seed": 7}
     (tmp_path / "parcel").mkdir()
     sent = yaml.safe_load(parcel.pack(config, tmp_path / "parcel", config=changed).config.read_text())
-    assert sent["seed"] == 7 and sent["tasks"][0]["data"]["path"] == "./sent/0-intent"
+    assert sent["seed"] == 7 and sent["tasks"][0]["data"]["path"] == "./sent/0/intent"
     assert changed["tasks"][0]["data"]["path"] == "data/intent"  # the caller's own is not written to
 
 
@@ -111,4 +111,4 @@ def test_what_git_ignores_in_a_data_folder_travels_all_the_same(tmp_path: Path) 
     (tmp_path / "data" / "intent" / ".gitignore").write_text("*.jsonl\n")
     (tmp_path / "parcel").mkdir()
     parcel.pack(config, tmp_path / "parcel")
-    assert [file.name for file in (tmp_path / "parcel" / "sent" / "0-intent").iterdir()] == ["train.jsonl"]
+    assert [file.name for file in (tmp_path / "parcel" / "sent" / "0" / "intent").iterdir()] == ["train.jsonl"]

@@ -79,7 +79,7 @@ def submit(
             address=cluster,
             config=read_settings(config, changed),
             env=env,
-            shared=shared or (),
+            shared=[*(shared or ()), *([Path("/")] if near else [])],  # its nodes see what we see: nothing need travel
             follow=wait,
             on_line=_line_printer(as_json),
             on_note=_note,
