@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.launcher import Event, OnEvent
 
@@ -52,8 +53,10 @@ class Sink:
 
 
 def make_board() -> Any:
-    """Starts the board: it takes no core, and it goes when the driver goes."""
-    return ray.remote(num_cpus=0, max_concurrency=1)(_Board).remote()
+    """Starts the board: it takes no core, stands on the driver's node, and goes when the driver goes."""
+    # On another node it would go when that node leaves, and with it all progress from then on.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, max_concurrency=1, scheduling_strategy=here)(_Board).remote()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from cluster.events import listening, make_board
 from cluster.launcher import GroupWork, OnEvent, Payload, Pool, Setup
 from cluster.ray_group import run_group
 from cluster.ray_pool import RayPool
+from cluster.room import watching_room
 from cluster.shares import Share, share
 
 
@@ -28,15 +29,21 @@ class RayLauncher:
     def group(
         self, work: GroupWork, payload: Payload, *, workers: int, folder: Path, name: str, on_event: OnEvent
     ) -> Any:
-        with listening(self._events(), secrets.token_hex(8), on_event) as sink:
-            return run_group(
-                work, payload, workers=workers, each=_share(workers), folder=folder.absolute(), name=name, sink=sink
-            )
+        each = _share(workers)
+        with (
+            listening(self._events(), secrets.token_hex(8), on_event) as sink,
+            watching_room(each, workers, on_event),
+        ):
+            return run_group(work, payload, workers=workers, each=each, folder=folder.absolute(), name=name, sink=sink)
 
     @contextmanager
     def pool(self, setup: Setup, common: Payload, *, workers: int, on_event: OnEvent) -> Iterator[Pool]:
-        with listening(self._events(), secrets.token_hex(8), on_event) as sink:
-            pool = RayPool(setup, common, workers=workers, each=_share(workers), sink=sink)
+        each = _share(workers)
+        with (
+            listening(self._events(), secrets.token_hex(8), on_event) as sink,
+            watching_room(each, workers, on_event),
+        ):
+            pool = RayPool(setup, common, workers=workers, each=each, sink=sink)
             try:
                 yield pool
             finally:

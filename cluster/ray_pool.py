@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,8 @@ class RayPool:
         except ray.exceptions.RayError as error:
             LOG.warning("a worker died: %s", error)
             self._sink({"note": "a worker died; what it was doing starts again from its last checkpoint"})
+            with suppress(ray.exceptions.RayError):
+                ray.kill(slot.actor)  # one that only does not answer still holds its core
             slot.actor = None
             slot.setups_lost += task is None
             if slot.setups_lost == ATTEMPTS:

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import shlex
-import socket
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from cluster import auth
+from cluster.connect import OnNote, connect
 from cluster.follow import OnLine, follow_job
-from cluster.parcel import check_lasting, pack, packages, read_config, submission_name
-from cluster.ray_start import INSTALL
+from cluster.parcel import (
+    BACKBONE,
+    check_lasting,
+    pack,
+    packages,
+    packages_version,
+    read_config,
+    result_places,
+    submission_name,
+    versions_of,
+)
 from pipeline.errors import InputError
 
-CONNECT_SECONDS = 5.0
 STOPPED = 130
-TALKATIVE = ("dashboard.modules.job.sdk", "dashboard.modules.dashboard_sdk", "_private.runtime_env.packaging")
-SETTINGS = {
-    "RAY_JOB_STOP_WAIT_TIME_S": "60",  # Ray's own 3 s are too few to write a checkpoint
-    "PYTHONUNBUFFERED": "1",
-}
+GRACE = 120
+"""Seconds that a stopped job has to write what it has done; Ray's own 3 are too few."""
+START_SECONDS = 900
+"""After so long Ray gives up a job that does not start; one that still waits was lost in sending (ray#62766)."""
+RUN, STORAGE, REGISTRY = "deepprompt.run", "deepprompt.storage", "deepprompt.registry"
+"""What is told of a job beside its command, for `deepprompt jobs`."""
+SETTINGS = {"RAY_JOB_STOP_WAIT_TIME_S": str(GRACE), "PYTHONUNBUFFERED": "1"}
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -54,13 +61,17 @@ def submit(
     *,
     address: str,
     arguments: Sequence[str] = (),
-    working_dir: Path | None = None,
+    config: Mapping[str, Any] | None = None,
     env: Mapping[str, str] | None = None,
+    shared: Sequence[Path] = (),
     follow: bool = True,
     on_line: OnLine = print,
+    on_note: OnNote = lambda line: None,
+    on_sent: Callable[[str], None] = lambda submission_id: None,
     token: str | None = None,
     code_version: str = "",
     installed: bool = False,
+    anew: bool = False,
     entrypoint: str | None = None,
 ) -> JobResult:
     """Runs a config on a Ray cluster.
@@ -69,40 +80,47 @@ def submit(
         config_path: the config; it travels with the local folders it names, when they are small.
         address: the cluster's dashboard, http(s)://HOST:PORT. RAY_ADDRESS does not override it.
         arguments: further arguments of `deepprompt run`, such as `["--set", "adapt.steps=100"]`.
-        working_dir: send this folder as it is instead; it holds the config.
-        env: environment variables of the job.
+        config: what the file says, where it is known better than by reading it: with changes.
+        env: environment variables of the job; who may see the cluster's dashboard may see them. They do not name it.
+        shared: folders that every node sees under the same path; what lies in them does not travel.
         follow: wait for the end and hand the log to `on_line`; else return when the job is sent.
+        on_note: hears where the data go, and what is told while the job waits.
+        on_sent: hears the job's name as soon as the cluster has it.
         token: the cluster's token; by default the one Ray itself would use.
-        code_version: what tells two versions of our code apart; part of the job's name.
+        code_version: what tells two versions of the caller's code apart; that of our packages counts besides.
         installed: the cluster has our packages; otherwise they travel with the job.
+        anew: send another job even though this run has one that has ended or waits.
         entrypoint: a shell command to run in place of `deepprompt run`.
 
     Raises:
         InputError: no cluster at the address, it refuses the token, or the config cannot be sent.
-        WorkFailed: the connection was lost for good while following.
+        WorkFailed: the connection was lost for good while following, or the cluster has forgotten the job.
     """
-    config = read_config(config_path)
+    config = read_config(config_path) if config is None else config
     check_lasting(config, arguments, str(config_path))
     with tempfile.TemporaryDirectory() as temporary:
-        parcel = (working_dir or Path(temporary)).absolute()
-        sent = config_path.absolute() if working_dir else pack(config_path, parcel)
-        if not sent.is_relative_to(parcel):
-            raise InputError(
-                "the config must lie in the folder that is sent", where=str(config_path), found=working_dir
-            )
-        command = entrypoint or _command(sent.relative_to(parcel), arguments)
-        client = connect(address, token)
+        parcel = pack(config_path, Path(temporary), shared, config)
+        for place in parcel.places:
+            on_note(f"{place.what}: {place.named} {place.words}")
+            if place.what == BACKBONE and place.how == "sent":
+                on_note("its prompts will name a folder that ends with the job: better a hub id or a shared folder")
+        command = entrypoint or _command(parcel.config.relative_to(parcel.folder), arguments)
+        client = connect(address, token, on_note=on_note)
+        storage, registry = result_places(config, arguments)
         job = {
             "entrypoint": command,
+            "metadata": {RUN: str(config.get("name", "run")), STORAGE: storage, REGISTRY: _without_password(registry)},
             "runtime_env": {
-                "working_dir": str(parcel),
+                "working_dir": str(parcel.folder),
                 "env_vars": {**SETTINGS, **(env or {})},
                 **({} if installed else {"py_modules": packages()}),
             },
         }
-        name = submission_name(parcel, config.get("name", "run"), [command, code_version])
-        submission_id, adopted = _send(client, name, job)
-    details = follow_job(client, submission_id, on_line) if follow else client.get_job_info(submission_id)
+        code = [code_version, "" if installed else packages_version()]
+        name = submission_name(parcel.folder, config.get("name", "run"), [command, *code, *versions_of(parcel.places)])
+        submission_id, adopted = _send(client, name, job, anew=anew, on_note=on_note)
+    on_sent(submission_id)
+    details = follow_job(client, submission_id, on_line, on_note) if follow else client.get_job_info(submission_id)
     return JobResult(submission_id, str(details.status.value), exit_code(details), adopted)
 
 
@@ -114,75 +132,8 @@ def exit_code(details: Any) -> int:
     return STOPPED if status == "STOPPED" else 0
 
 
-def connect(address: str, token: str | None = None) -> Any:
-    """A Ray `JobSubmissionClient` for the cluster at `address`, after trying that it answers.
-
-    Raises:
-        InputError: what is wrong with the address or the token.
-    """
-    url = address if "://" in address else f"http://{address}"
-    parts = urlsplit(url)
-    wrong = InputError(
-        "this is not the address of a Ray dashboard", where="address", found=address, expected="http://HOST:8265"
-    )
-    try:
-        host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError as error:
-        raise wrong from error
-    if parts.scheme not in ("http", "https") or not host:
-        raise wrong
-    try:
-        # Ray's client has no time limit of its own.
-        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise InputError(
-            f"no answer from the Ray cluster ({error})",
-            where="address",
-            found=address,
-            hint="the dashboard's port is 8265 unless it was changed; `kubectl port-forward` reaches one in Kubernetes",
-        ) from error
-    found = auth.find_token(os.environ, token)
-    with _address_as_given():
-        try:
-            from ray.exceptions import AuthenticationError
-            from ray.job_submission import JobSubmissionClient
-        except ImportError as error:
-            raise InputError("Ray is not installed", where="submit", hint=INSTALL) from error
-
-        for name in TALKATIVE:
-            logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
-        try:
-            return JobSubmissionClient(url, headers={"Authorization": f"Bearer {found}"} if found else None)
-        except AuthenticationError as error:
-            reason = "refuses this token" if found else "asks for a token"
-            raise InputError(f"the Ray cluster {reason}", where="address", found=address, hint=auth.HINT) from error
-        except (RuntimeError, OSError, ValueError) as error:
-            raise InputError(
-                f"no Ray cluster answers here: {str(error).splitlines()[0]}", where="address", found=address
-            ) from error
-
-
-def _send(client: Any, name: str, job: Mapping[str, Any]) -> tuple[str, bool]:
-    """Submits under `name`, or adopts the job that has it; one that failed or was stopped is followed by another."""
-    attempt = 1
-    while True:
-        submission_id = name if attempt == 1 else f"{name}-{attempt}"
-        known = _known(client, submission_id)
-        if known is None:
-            try:
-                return client.submit_job(submission_id=submission_id, **job), False
-            except (RuntimeError, ValueError) as error:
-                if "already exists" not in str(error):
-                    raise InputError(
-                        f"the Ray cluster refuses the job: {str(error).splitlines()[0]}", where="submit"
-                    ) from error
-                continue  # sent by someone else in between
-        if str(known.status.value) not in ("FAILED", "STOPPED"):
-            return submission_id, True
-        attempt += 1
-
-
-def _known(client: Any, submission_id: str) -> Any:
+def known_job(client: Any, submission_id: str) -> Any:
+    """Ray's `JobDetails` of a job, or None where the cluster has none of this name."""
     try:
         return client.get_job_info(submission_id)
     except RuntimeError as error:
@@ -191,18 +142,76 @@ def _known(client: Any, submission_id: str) -> Any:
         raise
 
 
+def _send(
+    client: Any, name: str, job: Mapping[str, Any], *, anew: bool = False, on_note: OnNote = lambda line: None
+) -> tuple[str, bool]:
+    """Submits under `name`, or adopts the job that has it; one that failed or was stopped is followed by another."""
+    attempt, lost = 1, 0
+    while True:
+        submission_id = name if attempt == 1 else f"{name}-{attempt}"
+        known = known_job(client, submission_id)
+        if known is None:
+            try:
+                sent = str(client.submit_job(submission_id=submission_id, **job))
+            except OSError as error:  # nobody knows whether it arrived: asked before it is sent again
+                lost += 1
+                if lost == _TRIES:
+                    what = f"the connection broke while the job was sent ({error})"
+                    raise InputError(
+                        what, where="submit", hint="the same command finds the job if it arrived"
+                    ) from error
+                continue
+            except (RuntimeError, ValueError) as error:
+                if "already exists" not in str(error):
+                    raise InputError(
+                        f"the Ray cluster refuses the job: {str(error).splitlines()[0]}", where="submit"
+                    ) from error
+                continue  # sent by someone else in between
+            on_note(f"sent as job {sent}")
+            return sent, False
+        status = str(known.status.value)
+        if anew and status == "RUNNING":
+            raise InputError(
+                "this run's job is running",
+                where="--anew",
+                found=submission_id,
+                hint=f"deepprompt stop {submission_id}",
+            )
+        if status not in ("FAILED", "STOPPED") and not anew:
+            _check_same(known, submission_id, job)
+            on_note(f"this run is job {submission_id} already ({status}): adopted{_waits_long(known, status)}")
+            return submission_id, True
+        attempt += 1
+
+
+def _check_same(known: Any, submission_id: str, job: Mapping[str, Any]) -> None:
+    """A job that only has the name is not adopted."""
+    there, here = getattr(known, "entrypoint", None), job.get("entrypoint")
+    if there is not None and here is not None and there != here:
+        raise InputError(
+            "another job has this run's name",
+            where=submission_id,
+            found=there,
+            expected=here,
+            hint="--anew sends this one under the next name",
+        )
+
+
+def _waits_long(known: Any, status: str) -> str:
+    began = getattr(known, "start_time", None)
+    seconds = time.time() - began / 1000 if began else 0.0
+    if status != "PENDING" or seconds < START_SECONDS:
+        return ""
+    return f"; it has waited {seconds / 60:.0f} minutes and may never start: --anew sends another"
+
+
+def _without_password(uri: str) -> str:
+    from pipeline.registry.connection import shown
+
+    return shown(uri)
+
+
 def _command(config: Path, arguments: Sequence[str]) -> str:
     # Ray gives the command to a shell; `exec` lets signals and the exit code pass it by.
     words = ["python", "-m", "workflows.cli", "run", str(config), "--launcher", "ray", *arguments]
     return "exec " + shlex.join(words)
-
-
-@contextmanager
-def _address_as_given() -> Iterator[None]:
-    """Ray lets these variables override the address in the call, as inside every Ray job."""
-    names = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-    before = {name: os.environ.pop(name) for name in names if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(before)

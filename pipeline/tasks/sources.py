@@ -1,13 +1,15 @@
-"""Finding a task's three splits: in a local folder, on the hub, or in the demo suite."""
+"""Finding a task's three splits: in a local folder, at a URI, on the hub, or in the demo suite."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import InputError, nearest, raise_all
 from pipeline.tasks.hub import hub_sources
 from pipeline.tasks.readers import Numbered, RowSource, file_source
+from pipeline.tasks.remote import is_uri, remote_folder
 from pipeline.tasks.spec import SPLIT_NAMES, DataSource, TaskSpec
 
 _FORMATS = (".jsonl", ".csv", ".parquet")
@@ -19,6 +21,8 @@ def open_sources(spec: TaskSpec, cache_dir: Path) -> tuple[list[RowSource], list
     Raises:
         InputError: the folder, a split or the dataset is not there; says what is.
     """
+    if spec.data.path is not None and is_uri(spec.data.path):
+        return _remote(spec.data.path, cache_dir), []
     if spec.data.path is not None:
         return _folder(Path(spec.data.path).expanduser()), []
     if spec.data.hub is not None:
@@ -53,6 +57,13 @@ def _folder(folder: Path) -> list[RowSource]:
             )
     raise_all(problems)
     return sources
+
+
+def _remote(uri: str, cache_dir: Path) -> list[RowSource]:
+    """The splits at a URI, read from a local copy and told by where they come from."""
+    wanted = tuple(stem + suffix for stems in SPLIT_NAMES.values() for stem in stems for suffix in _FORMATS)
+    sources = _folder(remote_folder(uri, wanted, cache_dir))
+    return [replace(source, name=f"{uri.rstrip('/')}/{Path(source.name).name}") for source in sources]
 
 
 def _nearest_file(split: str, names: list[str]) -> str | None:

@@ -14,7 +14,7 @@ class DataSource:
     """Where a task's rows come from: exactly one of `path`, `hub` and `demo`.
 
     Args:
-        path: local folder with train, dev and test as .jsonl, .csv or .parquet.
+        path: folder with train, dev and test as .jsonl, .csv or .parquet: a local one, or a URI that fsspec reads.
         hub: dataset name for `datasets.load_dataset` (or a folder that it understands).
         demo: name of a task of the built-in demo suite.
         revision: commit, tag or branch of the hub dataset.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster import parcel
+from cluster import parcel, places
 from pipeline.errors import InputError, InputErrors
 
 
@@ -46,7 +46,7 @@ def test_local_folders_travel_and_the_config_follows_them(tmp_path: Path) -> Non
     folder = tmp_path / "parcel"
     folder.mkdir()
     config = write_run(tmp_path / "home", backbone={"model": "./tiny"})
-    sent = yaml.safe_load(parcel.pack(config, folder).read_text())
+    sent = yaml.safe_load(parcel.pack(config, folder).config.read_text())
     first, second, third = (task["data"] for task in sent["tasks"])
     assert (folder / first["path"] / "train.jsonl").read_text() == '{"text": "a", "label": "b"}\n'
     assert second == {"path": "/on/the/cluster"}
@@ -56,8 +56,8 @@ def test_local_folders_travel_and_the_config_follows_them(tmp_path: Path) -> Non
 
 
 def test_folders_too_large_to_travel_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parcel, "LIMIT", 10)
-    with pytest.raises(InputError, match=r"too large.*data/intent.*put it where the cluster sees it"):
+    monkeypatch.setattr(places, "LIMIT", 10)
+    with pytest.raises(InputError, match=r"data/intent: .*too large to travel.*--shared FOLDER"):
         parcel.pack(write_run(tmp_path), tmp_path)
 
 

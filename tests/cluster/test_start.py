@@ -14,6 +14,7 @@ import pytest
 
 from cluster import make_launcher
 from cluster.auth import find_token
+from cluster.room import fitting
 from cluster.shares import Share, cores, share
 from pipeline.errors import InputError
 
@@ -100,6 +101,15 @@ def test_a_launcher_leaves_a_cluster_it_found(ray_cluster: None, tmp_path: Path)
 )
 def test_shares_fit_together(nodes: list[dict[str, float]], workers: int, expected: Share) -> None:
     assert share(nodes, workers) == expected
+
+
+def test_nodes_that_left_are_missed() -> None:
+    node = {"CPU": 2.0, "GPU": 1.0}
+    assert fitting([node, node], Share(1, 0)) == 4
+    assert fitting([node], Share(1, 0.5)) == 2
+    assert fitting([node, {"CPU": 1.0}], Share(1, 1)) == 1
+    assert fitting([node], Share(0.4, 0)) == 5
+    assert fitting([], Share(1, 0)) == 0
 
 
 def test_cores_are_those_we_may_use() -> None:

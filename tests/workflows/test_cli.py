@@ -76,7 +76,7 @@ def test_several_mistakes_are_counted(tmp_path, capsys):
         (["run"], "Missing argument 'CONFIG'"),
         (["plan", "no-such"], "there is no such config"),
         (["plan", "no-such.yaml", "--json"], "there is no such config"),
-        (["submit", "demo"], "Missing option '--address'"),
+        (["submit", "demo"], "no cluster is named"),
         ([], "a command is missing"),
     ],
 )

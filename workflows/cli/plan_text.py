@@ -50,6 +50,17 @@ def render(plan: Plan, console: Console) -> None:
     )
     if any(any(task.first_layers) for task in plan.tasks):
         say(_trunk(plan))
+    for line in _as_a_job(plan):
+        say(line)
+
+
+def _as_a_job(plan: Plan) -> list[str]:
+    """How the folders that the config names would reach a cluster."""
+    sent = {place.path: place.bytes or 0 for place in plan.places if place.how == "sent"}
+    lines = [f"{len(sent)} folders ({amount(sum(sent.values()))}) travel with the job"] if sent else []
+    lines += [f"{place.what}: {place.path} {place.words}" for place in plan.places if place.how != "sent"]
+    lines += [f"it could not be sent: {problem}" for problem in plan.unsendable]
+    return [f"as a job (deepprompt submit): {line}" for line in lines]
 
 
 def _trunk(plan: Plan) -> str:

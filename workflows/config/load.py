@@ -16,7 +16,7 @@ from workflows.config.overrides import apply_overrides
 from workflows.config.settings import Config
 from workflows.config.yaml_source import Path_, YamlSource, parse, read_text
 
-__all__ = ["Config", "find_config", "load_config", "ready_configs"]
+__all__ = ["Config", "find_config", "load_config", "read_settings", "ready_configs"]
 
 _READY = Path(__file__).parent / "ready"
 _EXPECTED = {
@@ -73,19 +73,28 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         InputErrors: everything that is wrong with it.
     """
-    file = find_config(path)
-    source = parse(read_text(file, str(path)), str(path))
+    source = _read(path, overrides)
+    config, problems = _validate(source.data)
+    order = {path: place for place, path in enumerate(source.origins)}
+    problems.sort(key=lambda problem: order.get(source.known(problem.path), 0))
+    raise_all([_told(source, problem) for problem in problems])
+    return _with_absolute_folders(config, find_config(path).absolute().parent)
+
+
+def read_settings(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """What a config's file says after the overrides, as plain data that `load_config` has yet to judge."""
+    return dict(_read(path, overrides).data)
+
+
+def _read(path: str | Path, overrides: Sequence[str]) -> YamlSource:
+    source = parse(read_text(find_config(path), str(path)), str(path))
     if source.data is None:
         raise InputError("the file is empty", where=source.name, hint="the least it needs is a name and tasks")
     if not isinstance(source.data, dict):
         found = type(source.data).__name__
         raise InputError("the config is not a mapping", where=source.name, found=found, expected="key: value lines")
     apply_overrides(source, overrides)
-    config, problems = _validate(source.data)
-    order = {path: place for place, path in enumerate(source.origins)}
-    problems.sort(key=lambda problem: order.get(source.known(problem.path), 0))
-    raise_all([_told(source, problem) for problem in problems])
-    return _with_absolute_folders(config, file.absolute().parent)
+    return source
 
 
 def _validate(data: Mapping[str, Any]) -> tuple[Config, list[Problem]]:
@@ -203,13 +212,14 @@ def _dotted(source: YamlSource, path: Path_) -> str:
 def _with_absolute_folders(config: Config, base: Path) -> Config:
     """Folders named in a config are relative to it, wherever the command is typed."""
     from pipeline.backbone.source import BUILT_IN
+    from pipeline.tasks.remote import is_uri
 
     def absolute(folder: str) -> str:
         return str((base / Path(folder).expanduser()).resolve())
 
     tasks = tuple(
         task
-        if task.data.path is None
+        if task.data.path is None or is_uri(task.data.path)
         else task.model_copy(update={"data": task.data.model_copy(update={"path": absolute(task.data.path)})})
         for task in config.tasks
     )

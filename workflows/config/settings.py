@@ -43,7 +43,7 @@ class DataSettings(Settings):
     """Where a task's rows are: exactly one of path, hub and demo."""
 
     path: Text | None = None
-    """A folder with train, dev and test as .jsonl, .csv or .parquet; relative to the config file."""
+    """A folder with train, dev and test as .jsonl, .csv or .parquet, relative to the config file; or a URI (s3://…)."""
     hub: Text | None = None
     """A dataset name for the `datasets` library."""
     demo: Text | None = None

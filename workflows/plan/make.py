@@ -17,6 +17,7 @@ from workflows.doctor.preflight import check_disk, check_tracking
 from workflows.machine import look_at_machine
 from workflows.plan import estimate
 from workflows.plan.records import Plan, StagePlan, TaskPlan
+from workflows.plan.travel import places_of
 from workflows.plan.work import Encoded, Work
 from workflows.stages.graph import RunGraph, build_graph
 
@@ -46,6 +47,11 @@ def make_plan(config: Config) -> Plan:
         problems.append(problem)
     raise_all(problems)
     assert graph is not None
+    return plan_of(graph, encoded, registry)
+
+
+def plan_of(graph: RunGraph, encoded: Encoded, registry: str) -> Plan:
+    """The plan of a checked run whose rows are encoded; `registry` is what was found at its address."""
     return _Planner(graph, encoded).plan(registry)
 
 
@@ -100,6 +106,7 @@ class _Planner:
         tokens = sum(count for task in tasks for count in task.tokens.values())
         disk = estimate.disk_bytes(tokens, sum(trainable.values()), sum(trainable.values())) + self._trunk_on_disk()
         trunk = self.config.trunk
+        places, unsendable = places_of(self.config)
         return Plan(
             name=self.config.name,
             folder=str(self.config.run_folder),
@@ -127,6 +134,8 @@ class _Planner:
             trunk_bytes=sum(map(self.work.trunk_bytes, self.config.adapt_tasks)) if trunk is not None else 0,
             trunk_limit=trunk.max_bytes if trunk is not None else 0,
             trunk_folder=str(self.config.trunk_folder) if trunk is not None else None,
+            places=places,
+            unsendable=unsendable,
         )
 
     def _trunk_on_disk(self) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cluster.places import Place
+
 
 @dataclass(frozen=True)
 class TaskPlan:
@@ -57,6 +59,7 @@ class Plan:
         memory: bytes of one worker at its widest, per room. disk: bytes the run writes; free_disk: bytes there are.
         trunk_bytes: cached activations of all tasks; trunk_limit: as many as may be, 0 where nothing is cached.
         trunk_folder: where they are, None for nowhere.
+        places: how a job on a cluster would come by each folder that the config names. unsendable: why it could not.
     """
 
     name: str
@@ -85,6 +88,8 @@ class Plan:
     trunk_bytes: int
     trunk_limit: int
     trunk_folder: str | None
+    places: tuple[Place, ...] = ()
+    unsendable: tuple[str, ...] = ()
 
     @property
     def trunk_fits(self) -> bool:

@@ -16,12 +16,13 @@ from typing import Any
 from pipeline.errors import InputErrors
 from pipeline.registry import PromptRegistry
 from workflows.config.settings import Config
+from workflows.driver import Driver
 from workflows.retrain.decide import AS_OF
 from workflows.retrain.lease import Lease, Superseded
 from workflows.retrain.shared import fetch_shared
 from workflows.retrain.summary import RetrainSummary, rows_of
 from workflows.retrain.survey import KEY, OF, Survey, survey
-from workflows.run import Driver, run_graph
+from workflows.run import run_graph
 from workflows.stages.graph import RunGraph
 from workflows.stages.register import Errand
 from workflows.summary import RunSummary
