@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import pairwise
 
 from pipeline.errors import InputError, nearest
 
@@ -67,10 +68,8 @@ class Cron:
 
     def gaps(self) -> tuple[timedelta, timedelta]:
         """The shortest and the longest time between two of its next hundred ticks."""
-        from datetime import UTC
-
         times = self.next_times(100, UTC)
-        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in pairwise(times)]
         return min(gaps), max(gaps)
 
     def on_calendar(self, zone: str | None = None) -> list[str]:
@@ -136,7 +135,8 @@ def _field(field: _Field, word: str, words: Sequence[str], index: int) -> tuple[
 
     def refuse(what: str, instead: str | None) -> InputError:
         whole = None if instead is None else " ".join([*words[:index], instead, *words[index + 1 :]])
-        expected = f"{field.low} to {field.high}" + (f" or {field.names[0]} to {field.names[-1]}" if field.names else "")
+        names = f" or {field.names[0]} to {field.names[-1]}" if field.names else ""
+        expected = f"{field.low} to {field.high}{names}"
         found = " ".join(words)
         return InputError(f"{field.name}: {what}", where=WHERE, found=found, expected=expected, nearest=whole)
 
@@ -199,8 +199,6 @@ def _one_meaning(cron: Cron, words: Sequence[str], text: str) -> None:
 
 
 def _fires(cron: Cron, text: str) -> None:
-    from datetime import UTC
-
     from croniter import CroniterError
 
     try:

@@ -1,7 +1,7 @@
 """How text of the user's enters a file that something else will read: quoted for that reader, so that it stays text.
 
-Every filter returns `Quoted`; the templates can print nothing else (see `render`), so a forgotten filter is an error and
-not a hole.
+Every filter returns `Quoted`; the templates can print nothing else (see `render`), so a forgotten filter is an error
+and not a hole.
 """
 
 from __future__ import annotations
@@ -35,11 +35,13 @@ def _yaml_character(character: str) -> str:
 
 def kube_text(value: object) -> Quoted:
     """`yaml_text` for a container's arguments and environment, where Kubernetes would expand $(NAME)."""
-    return yaml_text(str(value).replace("$(", "$$("))
+    return yaml_text(str(value).replace("$", "$$"))
 
 
 def yaml_file(text: str, name: str, spaces: int) -> Quoted:
     """`name: text` of a ConfigMap, indented: as a readable block where YAML has one for this text, else quoted."""
+    if not all(character == "\n" or character.isprintable() for character in text):
+        return Quoted(" " * spaces + f"{yaml_text(name)}: {yaml_text(text)}")  # a reader would make line breaks of some
     document = yaml.dump({name: text}, Dumper=_Blocks, width=float("inf"), allow_unicode=True)
     return Quoted("\n".join(" " * spaces + line if line else line for line in document.rstrip("\n").split("\n")))
 
@@ -48,9 +50,11 @@ class _Blocks(yaml.SafeDumper):
     """Strings of several lines as blocks."""
 
 
-_Blocks.add_representer(
-    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-)
+def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Blocks.add_representer(str, _block)
 
 
 def shell_words(words: Sequence[str]) -> Quoted:

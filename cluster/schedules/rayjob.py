@@ -103,7 +103,10 @@ def fire(
     as_of = tick_of(job, schedule, zone).isoformat()
     manifest = _manifest(template, name, as_of, schedule, image)
     used = _image_of(manifest)
-    say(f"image {used}" + ("" if "@sha256:" in used else " (the node tells no digest: each pod takes what the tag means)"))
+    say(
+        f"image {used}"
+        + ("" if "@sha256:" in used else " (the node tells no digest: each pod takes what the tag means)")
+    )
     jobs = RAYJOBS.format(api.namespace)
     known = _get(api, f"{jobs}/{name}")
     if known is None:

@@ -75,7 +75,9 @@ def test_what_runs_has_no_compiler_and_what_is_built_needs_none(stages):
 def test_everything_installed_keeps_to_the_constraints(stages):
     for line in stages["builder"]:
         for command in re.findall(r"\bpip\"? install ([^&|]*)", line):
-            assert "--constraint /opt/deepprompt/constraints.txt" in command or '"$DEEPPROMPT_TORCH"' in command, command
+            assert "--constraint /opt/deepprompt/constraints.txt" in command or '"$DEEPPROMPT_TORCH"' in command, (
+                command
+            )
     assert re.search(r"DEEPPROMPT_TORCH=torch==\d+\.\d+\.\d+", "\n".join(stages["builder"]))
     assert "deepprompt_install all,server" in "\n".join(stages["builder"])  # which has them by itself
     assert "--constraint" in (ROOT / "workflows" / "install.sh").read_text()

@@ -29,7 +29,9 @@ def schedule(
     timezone: Annotated[
         str | None, typer.Option("--timezone", metavar="ZONE", help="Europe/Rome. Default: Etc/UTC; the machine's own.")
     ] = None,
-    condition: Annotated[str, typer.Option("--if", metavar="changed|stale|degraded|always", help="As retrain.")] = "changed",
+    condition: Annotated[
+        str, typer.Option("--if", metavar="changed|stale|degraded|always", help="As retrain.")
+    ] = "changed",
     overlap: Annotated[str, typer.Option("--overlap", metavar="forbid|queue|replace", help="As retrain.")] = "forbid",
     image: Annotated[str | None, typer.Option("--image", metavar="NAME:TAG", help="What runs (see docker/).")] = None,
     address: Annotated[
@@ -103,7 +105,9 @@ def schedule(
 def rayjob(
     manifest: Annotated[Path | None, typer.Argument(metavar="FILE", help="A RayJob manifest.")] = None,
     name: Annotated[str, typer.Option("--schedule", help="The CronJob's name.")] = "",
-    job: Annotated[str, typer.Option("--job", envvar="DEEPPROMPT_JOB", help="The Job's name, which names the tick.")] = "",
+    job: Annotated[
+        str, typer.Option("--job", envvar="DEEPPROMPT_JOB", help="The Job's name, which names the tick.")
+    ] = "",
     pod: Annotated[str, typer.Option("--pod", envvar="DEEPPROMPT_POD", help="This pod, whose image is used.")] = "",
     timezone: Annotated[str, typer.Option("--timezone", help="In which a tick has its date.")] = "Etc/UTC",
     overlap: Annotated[str, typer.Option("--overlap", metavar="forbid|queue|replace")] = "forbid",
@@ -170,7 +174,11 @@ def _config(config: str, changes: Any, target: str) -> tuple[str, str, str]:
     apply_overrides(source, changes)
     check_reachable(source.data, config, target)
     if target in ("k8s", "kuberay"):
-        return str(file), yaml.safe_dump(source.data, sort_keys=False, allow_unicode=True) if changes else text, settings.name
+        return (
+            str(file),
+            yaml.safe_dump(source.data, sort_keys=False, allow_unicode=True) if changes else text,
+            settings.name,
+        )
     if changes:
         hint = "write them into the config: the schedule reads it anew whenever it fires"
         raise InputError("the file on this machine has no such changes", where="--set", found=list(changes), hint=hint)
@@ -220,10 +228,16 @@ def _tell(plan: Schedule, files: dict[str, str], out: Path | None, times: list[s
         say(f"wrote {out / name}" if out else name)
     say(f"fires ({plan.zone or 'this machine’s time'}): {', '.join(times)}")
     if plan.image is not None:
-        how = "pinned by its digest" if plan.image.pinned else "a tag: looked up anew whenever it fires, digest in the log"
+        how = (
+            "pinned by its digest"
+            if plan.image.pinned
+            else "a tag: looked up anew whenever it fires, digest in the log"
+        )
         say(f"image {plan.image.reference}: {how}")
     if plan.target in ("k8s", "kuberay") and plan.claim is None:
-        say("no --claim: what a run keeps for the next one (checkpoints, caches) must be in storage that the image reaches")
+        say(
+            "no --claim: what a run keeps for the next one (checkpoints, caches) must be in storage that the image reaches"
+        )
     say(f"next: {_next_command(plan, files, str(out) if out is not None else 'FOLDER')}")
 
 
@@ -232,7 +246,9 @@ def _next_command(plan: Schedule, files: dict[str, str], folder: str) -> str:
     if plan.target == "k8s":
         return f"kubectl apply --dry-run=server -f {folder}/{first}, then without the switch"
     if plan.target == "kuberay":
-        return f"kubectl apply -f {folder}/ONE: a run now (rayjob), a schedule (raycronjob, alpha), a cluster (raycluster)"
+        return (
+            f"kubectl apply -f {folder}/ONE: a run now (rayjob), a schedule (raycronjob, alpha), a cluster (raycluster)"
+        )
     if plan.target == "cron":
         return f"(crontab -l; cat {folder}/{first}) | crontab -"
     if plan.target == "systemd":

@@ -47,7 +47,7 @@ def test_one_spelling_for_all(text, canonical):
         ("60 3 * * *", "59 3 * * *"),
         ("0 3 0 * *", "0 3 1 * *"),
         ("0 3 * * 8", "0 3 * * 6"),
-        ("0 3 * * munday", "0 3 * * mon"),
+        ("0 3 * * mondai", "0 3 * * mon"),
         ("0 3 1 jly *", "0 3 1 jul *"),
         ("0 3 * * fri-mon", "0 3 * * 0,1,5,6"),  # backwards: Kubernetes refuses it
         ("5/15 * * * *", "5-59/15 * * * *"),  # Vixie cron and Kubernetes differ
@@ -76,7 +76,8 @@ def test_what_would_be_misread_is_refused_with_the_nearest_choice(text, nearest)
 
 def _field(low: int, high: int) -> st.SearchStrategy[str]:
     number = st.integers(low, high)
-    span = st.tuples(number, number).map(lambda pair: f"{min(pair)}-{max(pair)}")
+    # Never from a number to itself: croniter takes 0-0 for any weekday.
+    span = st.sets(number, min_size=2, max_size=2).map(lambda pair: f"{min(pair)}-{max(pair)}")
     step = st.tuples(span, st.integers(1, high)).map(lambda pair: f"{pair[0]}/{pair[1]}")
     items = st.lists(st.one_of(number.map(str), span, step), min_size=1, max_size=3).map(",".join)
     return st.one_of(st.just("*"), st.integers(2, high).map(lambda n: f"*/{n}"), items)
