@@ -61,9 +61,7 @@ class KubeApi:
         except OSError:
             namespace = ""
         if not host or not namespace:
-            hint = (
-                "`deepprompt schedule --target k8s` renders the CronJob that calls it; elsewhere use kubectl"
-            )
+            hint = "`deepprompt schedule --target k8s` renders the CronJob that calls it; elsewhere use kubectl"
             raise InputError("this command works in a pod with a service account", where="rayjob", hint=hint)
         address = f"[{host}]" if ":" in host else host
         return cls(f"https://{address}:{port}", namespace, account / "token", account / "ca.crt")

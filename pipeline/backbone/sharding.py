@@ -134,7 +134,7 @@ def _which(tool: str) -> str | None:
 
 
 def _operator_is_built() -> bool:
-    """Whether DeepSpeed was installed with its shared-memory operator compiled, as in our images (docker/Dockerfile)."""
+    """Whether DeepSpeed was installed with its shared-memory operator compiled, as in our images (docker/)."""
     spec = importlib.util.find_spec("deepspeed")
     folders = spec.submodule_search_locations if spec is not None else None
     return any(any(Path(folder, "ops", "comm").glob("deepspeed_shm_comm_op*.so")) for folder in folders or ())

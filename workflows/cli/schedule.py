@@ -1,4 +1,4 @@
-"""`deepprompt schedule`: retraining again and again, as files ready to apply; `deepprompt rayjob`: what one of them calls."""
+"""`deepprompt schedule`: retraining as files ready to apply. `deepprompt rayjob`: what one of them calls in a cluster."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def _tell(plan: Schedule, files: dict[str, str], out: Path | None, times: list[s
         say(f"image {plan.image.reference}: {how}")
     if plan.target in ("k8s", "kuberay") and plan.claim is None:
         say(
-            "no --claim: what a run keeps for the next one (checkpoints, caches) must be in storage that the image reaches"
+            "no --claim: checkpoints and caches last only if storage is somewhere that every pod reaches"
         )
     say(f"next: {_next_command(plan, files, str(out) if out is not None else 'FOLDER')}")
 
@@ -247,7 +247,7 @@ def _next_command(plan: Schedule, files: dict[str, str], folder: str) -> str:
         return f"kubectl apply --dry-run=server -f {folder}/{first}, then without the switch"
     if plan.target == "kuberay":
         return (
-            f"kubectl apply -f {folder}/ONE: a run now (rayjob), a schedule (raycronjob, alpha), a cluster (raycluster)"
+            f"kubectl apply -f {folder}/ONE: a run (rayjob), a schedule (raycronjob, alpha) or a cluster (raycluster)"
         )
     if plan.target == "cron":
         return f"(crontab -l; cat {folder}/{first}) | crontab -"
