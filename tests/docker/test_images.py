@@ -122,6 +122,7 @@ def test_ray_asks_for_a_token_and_mlflow_for_a_password(services):
     command = services["mlflow"]["command"]
     assert "--app-name=basic-auth" in command and "--serve-artifacts" in command
     assert any(word.startswith("--allowed-hosts=") for word in command)
+    assert services["mlflow"]["working_dir"] == "/data"  # where its database of users is kept
     # Long enough for a checkpoint after the signal to stop.
     assert int(services["ray-worker"]["stop_grace_period"].rstrip("s")) >= 60
 

@@ -1,4 +1,4 @@
-"""`deepprompt schedule`: retraining as files ready to apply. `deepprompt rayjob`: what one of them calls in a cluster."""
+"""`deepprompt schedule`: retraining as files ready to apply. `deepprompt rayjob`: what one of them calls."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def _tell(plan: Schedule, files: dict[str, str], out: Path | None, times: list[s
         how = (
             "pinned by its digest"
             if plan.image.pinned
-            else "a tag: looked up anew whenever it fires, digest in the log"
+            else "a tag: looked up anew whenever it fires"
         )
         say(f"image {plan.image.reference}: {how}")
     if plan.target in ("k8s", "kuberay") and plan.claim is None:
