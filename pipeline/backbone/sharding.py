@@ -11,6 +11,7 @@ import os
 import shutil
 import sysconfig
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import InputError, nearest
@@ -112,7 +113,7 @@ def what_zero3_lacks(compiler: bool | None = None) -> dict[str, str]:
     if compiler is not None:
         return {} if compiler else {tool: INSTALL[tool] for tool in ("g++", "ninja")}
     lacking = [package for package in ("deepspeed", "accelerate") if importlib.util.find_spec(package) is None]
-    if not _has_gpu():
+    if not _has_gpu() and not _operator_is_built():
         # Without a GPU, DeepSpeed compiles a shared-memory operator whenever it starts on Linux.
         lacking += [tool for tool in ("g++", "ninja") if _which(tool) is None]
     return {tool: INSTALL[tool] for tool in lacking}
@@ -130,6 +131,13 @@ def search_path() -> str:
 
 def _which(tool: str) -> str | None:
     return shutil.which(tool, path=search_path())
+
+
+def _operator_is_built() -> bool:
+    """Whether DeepSpeed was installed with its shared-memory operator compiled, as in our images (docker/)."""
+    spec = importlib.util.find_spec("deepspeed")
+    folders = spec.submodule_search_locations if spec is not None else None
+    return any(any(Path(folder, "ops", "comm").glob("deepspeed_shm_comm_op*.so")) for folder in folders or ())
 
 
 def _has_gpu() -> bool:

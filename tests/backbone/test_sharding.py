@@ -73,6 +73,21 @@ def test_the_compiler_is_looked_for_on_this_machine(monkeypatch, tmp_path):
     assert has_compiler() and not {"g++", "ninja"} & set(what_zero3_lacks())
 
 
+def test_an_operator_that_was_installed_compiled_needs_no_compiler(monkeypatch, tmp_path):
+    """As in our images, which have none."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("pipeline.backbone.sharding.search_path", lambda: str(tmp_path))
+    for name in ("deepspeed", "accelerate"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert {"g++", "ninja"} <= set(what_zero3_lacks())
+    (tmp_path / "deepspeed" / "ops" / "comm").mkdir(parents=True)
+    (tmp_path / "deepspeed" / "ops" / "comm" / "deepspeed_shm_comm_op.cpython-311-x86_64-linux-gnu.so").touch()
+    assert what_zero3_lacks() == {}
+
+
 # ---------------------------------------------------------------------------------------------- one rank of the group
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline.backbone.sharding import what_zero3_lacks
+from pipeline.backbone.sharding import has_compiler, what_zero3_lacks
 from pipeline.errors import InputError
 from workflows.config.settings import Config, RegistrySettings
 from workflows.doctor.preflight import check_disk, check_tracking
@@ -105,7 +105,7 @@ def _bfloat16(patient: Patient) -> Finding:
 def _compiler(patient: Patient) -> Finding:
     lacking = {tool: advice for tool, advice in what_zero3_lacks().items() if tool in ("g++", "ninja")}
     if not lacking:
-        return Finding("ok", "g++ and ninja")
+        return Finding("ok", "g++ and ninja" if has_compiler() else "not needed: DeepSpeed's operator is installed")
     return Finding(
         "fail" if patient.sharded else "warn",
         f"no {' and no '.join(lacking)}: DeepSpeed cannot start on a processor, sharding auto means none",
