@@ -11,7 +11,7 @@ from pipeline.registry.manifest import (
     Parent,
     TaskIdentity,
 )
-from pipeline.registry.predictor import Predictor, open_backbone
+from pipeline.registry.predictor import Predictor, ReadRow, open_backbone
 from pipeline.registry.store import Listed, PromptRegistry, Registered, Shown
 from pipeline.registry.tracking import LoggedRun, RunRecord, TaskRecord, attach, log_run
 
@@ -28,6 +28,7 @@ __all__ = [
     "Parent",
     "Predictor",
     "PromptRegistry",
+    "ReadRow",
     "Registered",
     "RunRecord",
     "Shown",
