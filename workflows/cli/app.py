@@ -23,6 +23,7 @@ from workflows.cli import doctor as cli_doctor
 from workflows.cli import predict as cli_predict
 from workflows.cli import registry as cli_registry
 from workflows.cli import run as cli_run
+from workflows.cli import serve as cli_serve
 from workflows.cli.console import LoggedError, default_log_file, log_traceback
 
 DONE, FAILED, BAD_INPUT, PARTLY, STOPPED = 0, 1, 2, 3, 130
@@ -43,6 +44,7 @@ app.command("status")(cli_run.status)
 app.command("report")(cli_run.report)
 app.command("predict")(cli_predict.predict)
 app.command("submit")(cli_cluster.submit)
+app.command("serve")(cli_serve.serve)
 app.command("doctor")(cli_doctor.doctor)
 app.add_typer(cli_registry.app, name="registry")
 
