@@ -1,107 +1,14 @@
-"""One server for the whole room, on the session's Ray cluster: tiny artifacts, of which every second one differs."""
+"""One server for the whole room, on the session's Ray cluster: tiny artifacts of random numbers."""
 
 from __future__ import annotations
 
-import json
-import socket
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipeline.registry import PromptRegistry
-from tests.registry.made import INTENT, SAME, SLOTS, backbone_of, make_artifact, make_shared
-from workflows.serve.limits import Limits
-from workflows.serve.settings import Settings
-from workflows.serve.start import serving
-
-LIMITS = Limits(rows=8, characters=400, queue=64, seconds=30.0)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-@dataclass(frozen=True)
-class Reply:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclass
-class Server:
-    """A running server and the registry behind it."""
-
-    url: str
-    registry: PromptRegistry
-    folder: Path
-
-    def ask(self, path: str, body: Any = None, **headers: str) -> Reply:
-        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        if data is not None:
-            headers.setdefault("Content-Type", "application/json")
-        request = urllib.request.Request(self.url + path, data, headers)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return Reply(answer.status, dict(answer.headers), answer.read())
-        except urllib.error.HTTPError as error:
-            return Reply(error.code, dict(error.headers), error.read())
-
-    def predict(self, *rows: dict[str, Any], **headers: str) -> Any:
-        reply = self.ask("/v1/predict", {"rows": list(rows)}, **headers)
-        assert reply.status == 200, reply.body
-        return reply.json["answers"]
-
-    def add(self, task: dict[str, Any], seed: int, alias: str | None) -> int:
-        """Registers a version of random numbers."""
-        folder = self.folder / f"{task['name']}-{seed}"
-        make_artifact(folder, backbone_of("bert"), seed=seed, **task)
-        return self.registry.register(folder, alias=alias).version
-
-    def asking(self, row: dict[str, Any]) -> Asking:
-        return Asking(self, row)
-
-
-class Asking:
-    """Asks for the same row again and again on a thread, and keeps every reply."""
-
-    def __init__(self, server: Server, row: dict[str, Any]) -> None:
-        self.server, self.row, self.replies = server, row, []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Asking:
-        self._thread.start()
-        return self
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            self.replies.append(self.server.ask("/v1/predict", {"rows": [self.row]}))
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-
-def start(server: Server, log_file: Path, **changes: Any) -> Any:
-    """`serving` with what the tests share."""
-    token = changes.pop("token", None)
-    port = int(server.url.rpartition(":")[2])
-    settings = Settings(server.registry.uri, server.registry.prefix, poll=0.2, limits=LIMITS, **changes)
-    return serving(settings, port=port, cpus=1, token=token, log_file=log_file)
+from tests.registry.made import INTENT, SAME, SLOTS, backbone_of, make_shared
+from tests.serve.servers import MARKUP, Server, free_port, start
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +16,7 @@ def server(ray_cluster, tmp_path_factory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("serve")
     registry = PromptRegistry(f"sqlite:///{folder}/mlflow.db", prefix="served")
     made = Server(f"http://127.0.0.1:{free_port()}", registry, folder)
-    for seed, task in enumerate((INTENT, SAME, SLOTS), start=1):
+    for seed, task in enumerate((INTENT, SAME, SLOTS, MARKUP), start=1):
         made.add(task, seed, "champion")
     made.add(INTENT, 11, "challenger")
     make_shared(folder / "shared", backbone_of("bert"))

@@ -98,7 +98,9 @@ def _announce(say: Console, running: Running) -> None:
     from workflows.cli.tables import columns
 
     tasks = running.tasks["tasks"]
-    rows = [[one["task"], *(one[alias] and one[alias]["version"] for alias in ("champion", "challenger"))] for one in tasks]
+    rows = [
+        [one["task"], *(one[alias] and one[alias]["version"] for alias in ("champion", "challenger"))] for one in tasks
+    ]
     if rows:
         say.print(columns(["task", "champion", "challenger"], rows))
     else:

@@ -102,7 +102,7 @@ class Replica:
         self.metrics.waiting.set(self.waiting)
 
     async def _answer(self, row: Waiting) -> dict[str, Any]:
-        # Ray's batches are closed by the clock, also while the model is busy and could not take them yet. Rows that wait
+        # Ray closes its batches by the clock, also while the model is busy and cannot take them yet. Rows that wait
         # here until it is free join one batch instead.
         await self._free.wait()
         return await self._together(row)  # type: ignore[no-any-return]

@@ -108,7 +108,9 @@ class Guard:
 
     def _too_large(self, size: int) -> Refusal:
         expected = f"at most {self.body} bytes"
-        return Refusal(413, InputError("the request is too large", where="body", found=f"{size} bytes", expected=expected))
+        return Refusal(
+            413, InputError("the request is too large", where="body", found=f"{size} bytes", expected=expected)
+        )
 
 
 def _check_type(headers: dict[bytes, bytes]) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from base64 import b64encode
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError

@@ -79,7 +79,9 @@ def check_rows(rows: Sequence[Mapping[str, Any]], champions: Champions, limits: 
         name, where = row.get("task"), f"row {n + 1}"
         if name is None:
             expected = ", ".join(champions.served)
-            missing.append(InputError("the row names no task", where=f"row {n + 1}", expected=f"task: one of {expected}"))
+            missing.append(
+                InputError("the row names no task", where=f"row {n + 1}", expected=f"task: one of {expected}")
+            )
         elif not isinstance(name, str):
             missing.append(InputError("the task is not text", where=where, found=repr(name)))
         elif name in champions.served:
@@ -131,4 +133,6 @@ def _some(problems: Iterable[InputError]) -> list[InputError]:
 def _plain(problem: InputError) -> dict[str, Any]:
     parts = ("what", "where", "found", "expected", "nearest", "hint", "message")
     values = {part: getattr(problem, part) for part in parts}
-    return {part: value if isinstance(value, str) else str(value) for part, value in values.items() if value is not None}
+    return {
+        part: value if isinstance(value, str) else str(value) for part, value in values.items() if value is not None
+    }

@@ -13,7 +13,8 @@ class Settings:
 
     Args:
         uri, prefix: of the registry. model: where the backbone is now, when its folder has moved.
-        poll: seconds between two looks at the registry. token_sha256: of the bearer token, which itself travels nowhere.
+        poll: seconds between two looks at the registry.
+        token_sha256: of the bearer token, which itself travels nowhere.
         threads: of torch; 0 leaves them as they are. limits: see there.
     """
 
