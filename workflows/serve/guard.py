@@ -57,11 +57,8 @@ class Guard:
 
         try:
             await self._guarded(scope, receive, sending)
-        except Exception:
+        except Exception:  # the application has answered with 500 before it let this through
             LOG.exception("a request failed")
-            if not status:  # nothing was sent yet
-                hint = "the server's log has the whole story"
-                await _refuse(Refusal(500, InputError("the server failed", hint=hint)), scope, receive, sending)
         finally:
             # 499: who asked has gone, as web servers write it
             self.metrics.requests.labels(path, str(status or 499)).inc()
@@ -104,13 +101,23 @@ class Guard:
             if size > self.body:
                 raise self._too_large(size)
             if not message.get("more_body"):
-                return b"".join(parts)
+                return _utf8(b"".join(parts))
 
     def _too_large(self, size: int) -> Refusal:
         expected = f"at most {self.body} bytes"
         return Refusal(
             413, InputError("the request is too large", where="body", found=f"{size} bytes", expected=expected)
         )
+
+
+def _utf8(body: bytes) -> bytes:
+    """The body, which JSON wants in UTF-8."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        where, found = f"byte {error.start}", f"0x{body[error.start]:02x}"
+        raise Refusal(422, InputError("the body is not UTF-8", where=where, found=found)) from error
+    return body
 
 
 def _check_type(headers: dict[bytes, bytes]) -> None:

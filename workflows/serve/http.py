@@ -152,6 +152,11 @@ def make_app(service: Service) -> Any:
     async def malformed(_: Any, error: RequestValidationError) -> Response:
         return refusal_response(Refusal(422, *(_place(one) for one in error.errors())))
 
+    @app.exception_handler(Exception)
+    async def failed(*_: Any) -> Response:
+        hint = "the server's log has the whole story"
+        return refusal_response(Refusal(500, InputError("the server failed", hint=hint)))
+
     @app.exception_handler(HTTPException)
     async def refused_by_framework(_: Any, error: HTTPException) -> Response:
         response = refusal_response(Refusal(error.status_code, InputError(str(error.detail).lower())))
