@@ -1,7 +1,10 @@
 """Artifacts on disk, the MLflow registry that keeps them, and the predictor that answers with them."""
 
 from pipeline.registry.artifact import Artifact, Member, check_backbone, copy_artifact, load_artifact, save_artifact
+from pipeline.registry.audit import Promotion
 from pipeline.registry.connection import tracking_uri
+from pipeline.registry.diff import Diff
+from pipeline.registry.entries import Ancestor, Listed, Registered, Shown
 from pipeline.registry.manifest import (
     RESERVED_NAMES,
     SHARED_PROMPT,
@@ -11,15 +14,19 @@ from pipeline.registry.manifest import (
     Parent,
     TaskIdentity,
 )
+from pipeline.registry.moves import UNSPECIFIED
 from pipeline.registry.predictor import Predictor, ReadRow, open_backbone
-from pipeline.registry.store import Listed, PromptRegistry, Registered, Shown
+from pipeline.registry.store import PromptRegistry
 from pipeline.registry.tracking import LoggedRun, RunRecord, TaskRecord, attach, log_run
 
 __all__ = [
     "RESERVED_NAMES",
     "SHARED_PROMPT",
+    "UNSPECIFIED",
+    "Ancestor",
     "Artifact",
     "BackboneIdentity",
+    "Diff",
     "Facts",
     "Listed",
     "LoggedRun",
@@ -27,6 +34,7 @@ __all__ = [
     "Member",
     "Parent",
     "Predictor",
+    "Promotion",
     "PromptRegistry",
     "ReadRow",
     "Registered",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import re
 import socket
+import threading
+import time
 import urllib.parse
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError, nearest
 
@@ -33,6 +36,10 @@ _ENVIRONMENT = {
 }
 # An address that does not answer is told at once; a server at work may take its time.
 _FIRST_CONTACT = {**_ENVIRONMENT, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
+"""MLflow's words for a database that others are writing to, and for an answer that did not come."""
+_INSIST = (0.05, 0.2, 0.8)  # seconds between tries
+_ALONE = threading.RLock()
 _LOGGERS = ("mlflow", "alembic", "sqlalchemy.engine", "huey")
 
 
@@ -97,11 +104,12 @@ class Connection:
         Raises:
             InputError: the address does not answer, or MLflow refuses what the block asks for.
         """
-        if self._client is None:
-            with self._working(_FIRST_CONTACT):
-                self._client = self._connect()
-        with self._working(_ENVIRONMENT):
-            yield self._client
+        with _ALONE:  # what is set for the block belongs to the process
+            if self._client is None:
+                with self._working(_FIRST_CONTACT):
+                    self._client = self._connect()
+            with self._working(_ENVIRONMENT):
+                yield self._client
 
     @contextmanager
     def _working(self, environment: Mapping[str, str]) -> Iterator[None]:
@@ -113,14 +121,16 @@ class Connection:
                 yield
             except (MlflowException, SQLAlchemyError, OSError) as error:
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
-                raise InputError(f"MLflow refuses: {shown(first)}", where=self.where, found=shown(self.uri)) from error
+                what, hint = f"MLflow refuses: {shown(first)}", _hint(error)
+                raise InputError(what, where=self.where, found=shown(self.uri), hint=hint) from error
 
     def _connect(self) -> MlflowClient:
         import mlflow
 
         self._reach()
-        client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-        client.search_registered_models(max_results=1)  # makes a new database's tables; fails where no registry is
+        with _one_maker(self.database):
+            client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            client.search_registered_models(max_results=1)  # makes a new database's tables; fails where no registry is
         return client
 
     def _reach(self) -> None:
@@ -138,6 +148,51 @@ class Connection:
                 found=shown(self.uri),
                 hint="start the server, mend the address, or use sqlite:///mlflow.db",
             ) from error
+
+
+def insist(call: Callable[..., Any], *arguments: Any) -> None:
+    """Makes a call that may be made twice; tries again where two writers got in each other's way."""
+    from mlflow.exceptions import MlflowException
+
+    for seconds in _INSIST:
+        try:
+            call(*arguments)
+            return
+        except MlflowException as error:
+            if error.error_code not in PASSING:
+                raise
+            time.sleep(random.uniform(seconds / 2, seconds))
+    call(*arguments)
+
+
+def _hint(error: Exception) -> str | None:
+    """What to do about a server that does not let us."""
+    code = error.get_http_status_code() if hasattr(error, "get_http_status_code") else None
+    if code == 401 or "UNAUTHENTICATED" in str(error) or "error code 401" in str(error):
+        return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+    if code == 403 or "PERMISSION_DENIED" in str(error) or "error code 403" in str(error):
+        return "ask the server's administrator for EDIT on PREFIX's models, on PREFIX-audit and on their experiments"
+    return None
+
+
+@contextmanager
+def _one_maker(database: Path | None) -> Iterator[None]:
+    """Processes that make the tables of one sqlite file at the same time spoil each other's work: one after the other.
+
+    The folder is what is locked, so nothing is left behind; where it cannot be locked nothing is.
+    """
+    if database is None:
+        yield
+        return
+    import fcntl
+
+    folder = os.open(database.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 CHAMPION = "champion"
+CHALLENGER = "challenger"
 TAG = "deepprompt."
 """What the tags of this project begin with."""
 _VERSION = re.compile(r"v?([1-9][0-9]*)")
@@ -24,6 +25,9 @@ def check_alias(alias: str) -> None:
     if not _ALIAS.fullmatch(alias) or alias == "latest" or _VERSION.fullmatch(alias):
         expected = "letters, digits, '_' and '-', but not latest, a number or v and a number"
         raise InputError("this cannot be an alias", where="alias", found=alias, expected=expected)
+    if alias not in (CHAMPION, CHALLENGER) and alias.lower() in (CHAMPION, CHALLENGER):
+        # MLflow tells them apart on some databases only.
+        raise InputError("aliases are in small letters", where="alias", found=alias, nearest=alias.lower())
 
 
 def find_version(client: MlflowClient, prefix: str, reference: str, *, where: str) -> ModelVersion:
@@ -33,17 +37,8 @@ def find_version(client: MlflowClient, prefix: str, reference: str, *, where: st
         InputError: no such task, alias or version, with the nearest there is.
     """
     task, at, which = reference.partition("@")
-    model = find_model(client, f"{prefix}.{task}") if task else None
-    if model is None:
-        tasks = [m.name[len(prefix) + 1 :] for m in all_models(client, prefix)]
-        raise InputError(
-            "the registry has no such task",
-            where=where,
-            found=reference,
-            expected=", ".join(tasks) or "nothing is registered yet",
-            nearest=nearest(task, tasks),
-        )
-    aliases = {alias: int(version) for alias, version in model.aliases.items()}
+    model = find_task(client, prefix, task, where=where, found=reference)
+    aliases = known_aliases(model)
     versions = {int(version.version): version for version in all_versions(client, model.name)}
     wanted = which if at else CHAMPION
     number = _VERSION.fullmatch(wanted)
@@ -57,11 +52,37 @@ def find_version(client: MlflowClient, prefix: str, reference: str, *, where: st
     return versions[chosen]
 
 
+def find_task(client: MlflowClient, prefix: str, task: str, *, where: str, found: str | None = None) -> RegisteredModel:
+    """The registered model of a task.
+
+    Args:
+        found: what the user gave, if not the task alone.
+
+    Raises:
+        InputError: no such task, with the nearest there is.
+    """
+    model = find_model(client, f"{prefix}.{task}") if task else None
+    if model is not None:
+        return model
+    tasks = [m.name[len(prefix) + 1 :] for m in all_models(client, prefix)]
+    raise InputError(
+        "the registry has no such task",
+        where=where,
+        found=task if found is None else found,
+        expected=", ".join(tasks) or "nothing is registered yet",
+        nearest=nearest(task, tasks),
+    )
+
+
+def known_aliases(model: RegisteredModel) -> dict[str, int]:
+    """Alias → the version it points to."""
+    return {str(alias): int(version) for alias, version in model.aliases.items()}
+
+
 def with_fingerprint(client: MlflowClient, name: str, fingerprint: str) -> int | None:
-    """The newest version of exactly this artifact."""
-    tag = TAG + "fingerprint"
-    found = [int(v.version) for v in all_versions(client, name) if v.tags.get(tag) == fingerprint]
-    return max(found, default=None)
+    """The first version of exactly this artifact."""
+    found = all_versions(client, name, f"tags.`{TAG}fingerprint` = '{fingerprint}'")
+    return min((int(version.version) for version in found), default=None)
 
 
 def find_model(client: MlflowClient, name: str) -> RegisteredModel | None:
@@ -78,14 +99,64 @@ def find_model(client: MlflowClient, name: str) -> RegisteredModel | None:
 
 def all_models(client: MlflowClient, prefix: str) -> list[RegisteredModel]:
     """The registered models of a prefix, by name."""
-    found = all_pages(client.search_registered_models, filter_string=f"name LIKE '{prefix}.%'")
+    found = all_pages(client.search_registered_models, filter_string=f"name LIKE '{prefix}.%'", max_results=1000)
     # In LIKE an underscore of the prefix stands for any character.
     return sorted((m for m in found if m.name.startswith(prefix + ".")), key=lambda model: str(model.name))
 
 
-def all_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    """The versions of a registered model; none where there is no such model."""
-    return all_pages(client.search_model_versions, filter_string=f"name = '{name}'")
+def all_versions(client: MlflowClient, name: str, only: str | None = None) -> list[ModelVersion]:
+    """The versions of a registered model; none where there is no such model.
+
+    Args:
+        only: a condition in MLflow's filter language.
+    """
+    condition = f"name = '{name}'" + (f" and {only}" if only else "")
+    return all_pages(client.search_model_versions, filter_string=condition)
+
+
+def ensure_model(client: MlflowClient, name: str, about: str | None = None) -> None:
+    """Makes a registered model unless it is there, or somebody makes it now.
+
+    Raises:
+        InputError: one of MLflow's text prompts has the name.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if find_model(client, name) is not None:
+        return
+    try:
+        client.create_registered_model(name, description=about)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        if find_model(client, name) is None:
+            what = "a text prompt of MLflow's Prompt Registry has this name, and names are shared with models"
+            raise InputError(what, where="registry.prefix", found=name, hint="choose another prefix") from error
+
+
+def ensure_experiment(client: MlflowClient, name: str, place: str | None) -> str:
+    """The id of an experiment, made unless it is there.
+
+    Args:
+        place: where its artifacts go; None for MLflow's choice.
+
+    Raises:
+        InputError: it was deleted.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=place))
+        except MlflowException as error:
+            found = client.get_experiment_by_name(name)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        hint = f"mlflow experiments restore --experiment-id {found.experiment_id}, or choose another prefix"
+        raise InputError("the experiment was deleted in MLflow", where="registry.prefix", found=name, hint=hint)
+    return str(found.experiment_id)
 
 
 def all_pages(search: Callable[..., Any], **arguments: Any) -> list[Any]:

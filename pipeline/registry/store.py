@@ -6,74 +6,37 @@ artifact of a few hundred kilobytes as a plain MLflow model; the backbone is nev
 
 from __future__ import annotations
 
+import builtins
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
 from pipeline.registry.artifact import copy_artifact, load_artifact
+from pipeline.registry.audit import AuditLog, Chain, Promotion
 from pipeline.registry.connection import Connection
-from pipeline.registry.logged import fetch_artifact, log_model, version_tags
+from pipeline.registry.diff import Diff, compare
+from pipeline.registry.entries import Listed, Registered, Shown
+from pipeline.registry.logged import add_version, fetch_artifact, lineage_of
 from pipeline.registry.lookup import (
     CHAMPION,
     all_models,
     all_versions,
     check_alias,
-    find_model,
+    ensure_experiment,
+    ensure_model,
+    find_task,
     find_version,
+    known_aliases,
     with_fingerprint,
 )
-from pipeline.registry.manifest import Manifest
+from pipeline.registry.moves import UNSPECIFIED, Unspecified, Wish, move, the_version_before
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import RegisteredModel
-
-
-@dataclass(frozen=True)
-class Registered:
-    """A version of a registered model; `created` is False when the same artifact was registered before."""
-
-    task: str
-    name: str
-    version: int
-    created: bool
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A task in the registry: its champion if it has one, else its newest version."""
-
-    task: str
-    name: str
-    version: int
-    aliases: Mapping[str, int]
-    versions: int
-    tags: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """All that is known of one version.
-
-    Args:
-        aliases: those that point to it. run_id: the MLflow run that made it. created: ISO time. folder: its artifact.
-        files: name → bytes. manifest: metrics, lineage, settings and shapes.
-    """
-
-    task: str
-    name: str
-    version: int
-    aliases: tuple[str, ...]
-    run_id: str | None
-    created: str
-    folder: Path
-    files: Mapping[str, int]
-    tags: Mapping[str, str]
-    manifest: Manifest
 
 
 class PromptRegistry:
@@ -108,20 +71,31 @@ class PromptRegistry:
 
     def experiment(self, client: MlflowClient) -> str:
         """The id of the experiment named like the prefix, made when it is not there."""
-        found = client.get_experiment_by_name(self.prefix)
-        if found is not None:
-            return str(found.experiment_id)
-        database = self.connection.database
-        # Beside the database; MLflow's own choice would be wherever the command was started first.
-        place = (database.parent / "mlartifacts" / self.prefix).as_uri() if database is not None else None
-        return client.create_experiment(self.prefix, artifact_location=place)
+        return ensure_experiment(client, self.prefix, self._place(self.prefix))
 
-    def register(self, folder: Path, *, run_id: str | None = None, alias: str | None = CHAMPION) -> Registered:
+    def _place(self, name: str) -> str | None:
+        """Where an experiment's artifacts go: beside a database; MLflow's own choice would be wherever the command was
+        started first. A server chooses itself."""
+        database = self.connection.database
+        return (database.parent / "mlartifacts" / name).as_uri() if database is not None else None
+
+    def _log(self, client: MlflowClient) -> AuditLog:
+        return AuditLog(client, self.prefix, self._place(f"{self.prefix}-audit"))
+
+    def register(
+        self,
+        folder: Path,
+        *,
+        run_id: str | None = None,
+        alias: str | None = CHAMPION,
+        by: str | None = None,
+        reason: str = "registered",
+    ) -> Registered:
         """Registers an artifact folder, unless a version with its fingerprint is there, and points an alias to it.
 
         Args:
             run_id: the MLflow run it came from.
-            alias: None moves no alias.
+            alias: None moves no alias. by, reason: as `promote`, where the alias moves.
 
         Raises:
             InputError: the artifact is unsound, the alias cannot be one, or MLflow refuses.
@@ -131,19 +105,12 @@ class PromptRegistry:
         manifest = load_artifact(folder).manifest
         name = f"{self.prefix}.{manifest.name}"
         with self.connection.open() as client:
-            version = with_fingerprint(client, name, manifest.fingerprint)
-            created = version is None
+            version, created = with_fingerprint(client, name, manifest.fingerprint), False
             if version is None:
-                if find_model(client, name) is None:
-                    client.create_registered_model(name)
-                model_id = log_model(client, self.experiment(client), folder, manifest, run_id)
-                # The tags come with the version, not after it: without its fingerprint it would be registered again.
-                tags = version_tags(client, self.prefix, manifest)
-                source = f"models:/{model_id}"
-                made = client.create_model_version(name, source, run_id=run_id, tags=tags, model_id=model_id)
-                version = int(made.version)
-            if alias is not None:
-                client.set_registered_model_alias(name, alias, str(version))
+                ensure_model(client, name)
+                version, created = add_version(client, self.prefix, self.experiment(client), folder, manifest, run_id)
+            if alias is not None and known_aliases(client.get_registered_model(name)).get(alias) != version:
+                self.promote(manifest.name, version, alias, by=by, reason=reason)
         return Registered(manifest.name, name, version, created)
 
     def list(self) -> tuple[Listed, ...]:
@@ -153,7 +120,7 @@ class PromptRegistry:
 
     def _listed(self, client: MlflowClient, model: RegisteredModel) -> Listed:
         versions = {int(v.version): v for v in all_versions(client, model.name)}
-        aliases = {alias: int(version) for alias, version in model.aliases.items()}
+        aliases = known_aliases(model)
         chosen = aliases.get(CHAMPION, max(versions, default=0))
         tags = dict(versions[chosen].tags) if chosen in versions else {}
         return Listed(model.name[len(self.prefix) + 1 :], model.name, chosen, aliases, len(versions), tags)
@@ -178,7 +145,7 @@ class PromptRegistry:
             raise InputError("there is something already", where=str(into), expected="a folder to be made")
         with self.connection.open() as client:
             version = find_version(client, self.prefix, reference, where=self.uri)
-            folder = fetch_artifact(client, self.uri, version.name, int(version.version))
+            folder = fetch_artifact(client, self.uri, version)
         if into is None:
             load_artifact(folder)
             return folder
@@ -193,34 +160,99 @@ class PromptRegistry:
         """
         with self.connection.open() as client:
             version = find_version(client, self.prefix, reference, where=self.uri)
-            folder = fetch_artifact(client, self.uri, version.name, int(version.version))
-            model = client.get_registered_model(version.name)
+            folder = fetch_artifact(client, self.uri, version)
+            manifest = load_artifact(folder).manifest
+            aliases = known_aliases(client.get_registered_model(version.name))
+            lineage = lineage_of(client, self.prefix, manifest)
         number = int(version.version)
         return Shown(
             task=version.name[len(self.prefix) + 1 :],
             name=version.name,
             version=number,
-            aliases=tuple(sorted(alias for alias, place in model.aliases.items() if int(place) == number)),
+            aliases=tuple(sorted(alias for alias, place in aliases.items() if place == number)),
             run_id=version.run_id or None,
             created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
             folder=folder,
             files={path.name: path.stat().st_size for path in sorted(folder.iterdir())},
             tags=dict(version.tags),
-            manifest=load_artifact(folder).manifest,
+            manifest=manifest,
+            lineage=lineage,
         )
 
-    def promote(self, task: str, version: int, alias: str = CHAMPION) -> int | None:
-        """Points an alias to a version.
+    def diff(self, a: str, b: str) -> Diff:
+        """Two versions side by side.
 
-        Returns:
-            The version it pointed to before.
+        Args:
+            a, b: references, as `resolve` reads them; of one task or of two.
 
         Raises:
-            InputError: no such task or version, or the alias cannot be one.
+            InputError: as `get`.
+        """
+        return compare(self.show(a), self.show(b))
+
+    def promote(
+        self,
+        task: str,
+        version: int,
+        alias: str = CHAMPION,
+        *,
+        by: str | None = None,
+        reason: str = "",
+        evidence: Mapping[str, Any] | None = None,
+        expected: int | Unspecified | None = UNSPECIFIED,
+    ) -> Promotion:
+        """Points an alias to a version, and writes down who did, when and why.
+
+        Args:
+            by: who; this process's user@host by default.
+            reason: why. evidence: what the decision rests on, plain data.
+            expected: the version that the alias points to now as the caller believes; None for no version.
+
+        Raises:
+            InputError: no such task or version; the alias cannot be one; it does not point to what is expected, and
+                the error says who moved it. Nothing is changed then.
         """
         check_alias(alias)
         with self.connection.open() as client:
             found = find_version(client, self.prefix, f"{task}@v{version}", where=self.uri)
-            before = client.get_registered_model(found.name).aliases.get(alias)
-            client.set_registered_model_alias(found.name, alias, found.version)
-        return int(before) if before is not None else None
+            wish = Wish(task, found.name, alias, "promote", lambda *_: version, by, reason, evidence, expected)
+            return move(client, self._log(client), wish)
+
+    def rollback(self, task: str, *, alias: str = CHAMPION, by: str | None = None, reason: str = "") -> Promotion:
+        """Points an alias to the version before the present one, as the history tells; twice goes back twice.
+
+        Raises:
+            InputError: no such task or alias; the history knows no version before, or it was deleted; somebody moved
+                the alias at the same time. Nothing is changed then.
+        """
+        check_alias(alias)
+        with self.connection.open() as client:
+            name = find_version(client, self.prefix, f"{task}@{alias}", where=self.uri).name
+
+            def choose(chain: Chain, present: int | None) -> int:
+                version = the_version_before(chain, present, task=task, alias=alias)
+                find_version(client, self.prefix, f"{task}@v{version}", where=self.uri)
+                return version
+
+            return move(client, self._log(client), Wish(task, name, alias, "rollback", choose, by, reason))
+
+    def history(self, task: str) -> builtins.list[Promotion]:
+        """Every move of a task's aliases, the newest first.
+
+        Raises:
+            InputError: no such task.
+        """
+        with self.connection.open() as client:
+            find_task(client, self.prefix, task, where=self.uri)
+            log = self._log(client)
+            found = [one for chain in log.chains(task).values() for one in chain.decisions]
+            return [log.whole(one) for one in sorted(found, key=lambda one: one.number, reverse=True)]
+
+    def aliases(self, alias: str = CHAMPION) -> dict[str, int]:
+        """Task → the version that its alias points to, where it has that alias. One query, for whoever asks often."""
+        check_alias(alias)
+        with self.connection.open() as client:
+            found = {
+                model.name[len(self.prefix) + 1 :]: known_aliases(model) for model in all_models(client, self.prefix)
+            }
+        return {task: aliases[alias] for task, aliases in found.items() if alias in aliases}

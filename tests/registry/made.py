@@ -61,10 +61,10 @@ def make_artifact(folder: Path, backbone: Backbone, *, lengths=(4,), seed=0, fir
     return save_artifact(folder, members, facts)
 
 
-def make_shared(folder: Path, backbone: Backbone, seed=0):
-    facts = facts_of(backbone).model_copy(
-        update={"kind": "shared", "name": "shared-prompt", "task": None, "parents": ()}
-    )
+def make_shared(folder: Path, backbone: Backbone, seed=0, tasks=("intent",)):
+    data = {f"{task}/train": hashlib.sha256(task.encode()).hexdigest() for task in tasks}
+    changes = {"kind": "shared", "name": "shared-prompt", "task": None, "parents": (), "data": data}
+    facts = facts_of(backbone).model_copy(update=changes)
     return save_artifact(folder, members_of(backbone, (), (8,), seed=seed), facts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -10,19 +11,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.registry import Parent, PromptRegistry, Registered, load_artifact
-from tests.registry.made import INTENT, SLOTS, backbone_of, make_artifact, make_shared
-
-
-@pytest.fixture
-def make(tmp_path):
-    """(task, seed, …) → the folder of an artifact on the tiny BERT."""
-
-    def make(name="intent", seed=0, **changes):
-        folder = tmp_path / f"{name}-{seed}"
-        make_artifact(folder, backbone_of("bert"), seed=seed, **{**INTENT, "name": name, **changes})
-        return folder
-
-    return make
+from tests.registry.made import SLOTS, backbone_of, make_shared
 
 
 def test_opening_a_new_database_prints_nothing(opened):
@@ -35,9 +24,10 @@ def test_the_process_is_left_as_it_was(registry, make, monkeypatch):
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
     mlflow.set_tracking_uri("http://somewhere.invalid")
+    folder = make()
     before, handlers = dict(os.environ), logging.getLogger("mlflow").handlers
     try:
-        registry.register(make())
+        registry.register(folder)
         assert mlflow.get_tracking_uri() == "http://somewhere.invalid"
         assert dict(os.environ) == before and logging.getLogger("mlflow").handlers == handlers
     finally:
@@ -60,9 +50,9 @@ def test_an_alias_moves_when_asked(registry, make):
     registry.register(make(seed=3), alias="challenger")
     meant = {"": 1, "@champion": 1, "@challenger": 3, "@latest": 3, "@v2": 2, "@2": 2}
     assert {at: registry.resolve(f"intent{at}").version for at in meant} == meant
-    assert registry.promote("intent", 2) == 1
+    assert registry.promote("intent", 2).previous == 1
     assert registry.resolve("intent").version == 2
-    assert registry.promote("intent", 2, alias="fallback") is None
+    assert registry.promote("intent", 2, alias="fallback").previous is None
     assert registry.show("intent").aliases == ("champion", "fallback")
 
 
@@ -96,13 +86,19 @@ def test_a_version_tells_its_figures_and_where_it_comes_from(registry, make, tmp
     manifest = load_artifact(tmp_path / "intent-0").manifest
     assert shown.manifest == manifest and shown.manifest.metrics["test"] == {"accuracy": 0.5}
     assert set(shown.files) == {"prompt.safetensors", "head.safetensors", "manifest.json"}
-    assert shown.tags == {
+    assert [(one.name, one.version) for one in shown.lineage] == [("shared-prompt", 1)]
+    about_moves = {key for key in shown.tags if key.startswith(("deepprompt.promotion.", "deepprompt.last_asked"))}
+    assert len(about_moves) == 2
+    assert {key: value for key, value in shown.tags.items() if key not in about_moves} == {
         "deepprompt.fingerprint": manifest.fingerprint,
         "deepprompt.kind": "task",
         "deepprompt.backbone": manifest.backbone.name,
         "deepprompt.backbone_revision": "local",
         "deepprompt.backbone_fingerprint": backbone_of("bert").info.fingerprint,
         "deepprompt.shared_prompt": "shared-prompt@v1",
+        "deepprompt.parents": json.dumps([["shared-prompt", shared.manifest.fingerprint]]),
+        "deepprompt.tasks": "intent",
+        "deepprompt.members": "1",
         **{f"deepprompt.data.{split}": sha256 for split, sha256 in manifest.data.items()},
         "deepprompt.metric.dev.accuracy": "0.75",
         "deepprompt.metric.test.accuracy": "0.5",

@@ -45,7 +45,12 @@ def test_a_run_scores_every_task_and_registers_it(undisturbed):
     (parent,) = shown.manifest.parents or (None,) if summary.rows[1].start == "shared" else (None,)
     shared = load_artifact(config.run_folder / "pretrain" / "artifact").manifest
     assert parent is None or parent.fingerprint == shared.fingerprint
-    assert "shared-prompt" in {listed.task for listed in registry.list()}
+    listed = {listed.task: listed for listed in registry.list()}
+    assert "shared-prompt" in listed
+    assert {move.reason for task in listed for move in registry.history(task)} == {"registered"}
+    for task in [task for task in listed if "ensemble" in listed[task].aliases]:
+        lineage = registry.show(f"{task}@ensemble").lineage
+        assert lineage and all(one.version is not None for one in lineage)
 
 
 def test_test_scores_are_those_of_what_dev_chose(undisturbed):

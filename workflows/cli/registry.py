@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from workflows.cli.console import default_log_file, silence_libraries
 from workflows.cli.options import ConfigOption, JsonOption, PrefixOption, RegistryOption, open_registry, print_json
+from workflows.cli.promotions import Reference, diff, history, promote, rollback
 
-app = typer.Typer(help="Find, show, fetch and promote registered prompts.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from pipeline.registry import Ancestor
 
-Reference = Annotated[
-    str, typer.Argument(metavar="TASK[@ALIAS]", help="TASK (its champion), TASK@ALIAS, TASK@latest or TASK@v3.")
-]
+app = typer.Typer(help="Find, show, fetch, compare, promote and roll back registered prompts.", no_args_is_help=True)
 _METRIC = "deepprompt.metric."
 
 
@@ -58,9 +58,12 @@ def show(
     from workflows.cli.tables import cell, output
 
     with silence_libraries(default_log_file()):
-        shown = open_registry(registry, prefix, config).show(reference)
+        opened = open_registry(registry, prefix, config)
+        shown = opened.show(reference)
+        promoted = [move for move in opened.history(shown.task) if move.version == shown.version]
     manifest = shown.manifest.model_dump(mode="json")
     entry: dict[str, Any] = {**vars(shown), "folder": str(shown.folder), "manifest": manifest}
+    entry |= {"lineage": [asdict(one) for one in shown.lineage], "promoted": [asdict(move) for move in promoted]}
     if as_json:
         print_json(entry)
         return 0
@@ -68,9 +71,16 @@ def show(
     parts = ("metrics", "task", "lengths", "combine", "parents", "backbone", "training", "data")
     about = {**{key: entry[key] for key in entry if key not in ("tags", "manifest")}, **{k: manifest[k] for k in parts}}
     about["task"] = manifest["name"]
+    about["lineage"] = [_ancestor(one) for one in shown.lineage]
+    about["promoted"] = [f"{m.alias} {m.at} by {m.by}{f': {m.reason}' if m.reason else ''}" for m in promoted]
     for key, value in about.items():
         console.print(f"{key:<9} {cell(value)}", markup=False, soft_wrap=True)
     return 0
+
+
+def _ancestor(one: Ancestor) -> str:
+    version = "not registered" if one.version is None else f"v{one.version}"
+    return f"{one.name}@{version} of {', '.join(one.tasks) or 'unknown tasks'}"
 
 
 @app.command("get")
@@ -88,19 +98,5 @@ def get(
     return 0
 
 
-@app.command("promote")
-def promote(
-    reference: Reference,
-    alias: Annotated[str, typer.Option("--alias", help="The alias to move.")] = "champion",
-    registry: RegistryOption = None,
-    prefix: PrefixOption = None,
-    config: ConfigOption = None,
-) -> int:
-    """Let an alias point at a version: promote intent@v3."""
-    with silence_libraries(default_log_file()):
-        opened = open_registry(registry, prefix, config)
-        found = opened.resolve(reference)
-        before = opened.promote(found.task, found.version, alias)
-    was = "" if before is None else f", it was {before}"
-    typer.echo(f"{found.task}@{alias} is version {found.version}{was}")
-    return 0
+for command in (promote, rollback, history, diff):
+    app.command(command.__name__)(command)

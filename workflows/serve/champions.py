@@ -23,10 +23,9 @@ from pipeline.registry import (
     load_artifact,
     open_backbone,
 )
-from pipeline.registry.lookup import all_models
+from pipeline.registry.lookup import CHALLENGER, CHAMPION
 
 LOG = logging.getLogger(__name__)
-CHAMPION, CHALLENGER = "champion", "challenger"
 BACKBONES = 2  # in memory at most: the one in use, and the one that replaces it
 RETRY_SECONDS = 30.0  # until a version that could not be served is tried again
 Version = tuple[str, int]
@@ -143,21 +142,14 @@ class Keeper:
 
 
 def aliases(registry: PromptRegistry) -> dict[str, Version]:
-    """What should answer: name by which rows call it → task and version; one query.
+    """What should answer: name by which rows call it → task and version.
 
     Raises:
         InputError: the registry does not answer.
     """
-    wanted: dict[str, Version] = {}
-    with registry.connection.open() as client:
-        for model in all_models(client, registry.prefix):
-            task = str(model.name)[len(registry.prefix) + 1 :]
-            if task in RESERVED_NAMES:
-                continue
-            for alias, name in ((CHAMPION, task), (CHALLENGER, f"{task}@{CHALLENGER}")):
-                if alias in model.aliases:
-                    wanted[name] = (task, int(model.aliases[alias]))
-    return wanted
+    wanted = {task: (task, version) for task, version in registry.aliases(CHAMPION).items()}
+    wanted |= {f"{task}@{CHALLENGER}": (task, version) for task, version in registry.aliases(CHALLENGER).items()}
+    return {name: version for name, version in wanted.items() if version[0] not in RESERVED_NAMES}
 
 
 def _versions(champions: Champions) -> dict[str, int]:

@@ -56,15 +56,19 @@ def save_task_artifacts(graph: RunGraph, name: str, folder: Path) -> None:
     assert scores is not None
     trained = load_trained(graph.stages[f"adapt/{name}"].folder(graph.folder))
     metric = scores["metric"]
-    _save(graph, name, folder / WINNER, [trained[scores["winner"]["number"]]], {}, scores["winner"], metric)
+    winner = scores["winner"]
+    single = _save(graph, name, folder / WINNER, [trained[winner["number"]]], {}, winner, metric)
+    together = single
     ensemble, distilled = scores["ensemble"], scores["distilled"]
     if ensemble is not None and len(set(ensemble["members"])) > 1:
         votes = Counter(ensemble["members"])  # a member that counts twice is computed once
         how = {"combine": ensemble["combine"], "votes": tuple(votes.values()) if max(votes.values()) > 1 else None}
-        _save(graph, name, folder / ENSEMBLE, [trained[n] for n in votes], how, ensemble, metric)
+        members = [trained[n] for n in votes]
+        own = [single] if winner["number"] in votes else []  # the one member that is registered by itself
+        together = _save(graph, name, folder / ENSEMBLE, members, how, ensemble, metric, own)
     if distilled is not None:
         (learnt,) = load_trained(graph.stages[f"ensemble/{name}"].folder(graph.folder) / DISTILLED)
-        _save(graph, name, folder / DISTILLED, [learnt], {}, distilled, metric)
+        _save(graph, name, folder / DISTILLED, [learnt], {}, distilled, metric, [together])
 
 
 def _save(
@@ -75,7 +79,13 @@ def _save(
     together: Mapping[str, Any],
     figures: Mapping[str, Any],
     metric: str,
-) -> None:
+    made_from: Sequence[Artifact] = (),
+) -> Artifact:
+    """Saves prompts of a task as one artifact.
+
+    Args:
+        made_from: artifacts of the same task that this one holds or has learnt from.
+    """
     prepared = PreparedTask.load(graph.stages[f"prepare/{name}"].folder(graph.folder))
     how = graph.config.adapt_for(name).model_dump(mode="json", exclude={"workers", "room", "checkpoint_every", "tasks"})
     candidates = [{**asdict(one.candidate), "step": one.step} for one in chosen]
@@ -86,11 +96,14 @@ def _save(
         data=dict(prepared.fingerprints),
         metrics={"dev": {metric: figures["dev"]}, "test": figures["test"]},
         training={"adapt": how, "candidates": candidates, "seed": graph.config.seed, "code": code_version()},
-        parents=_parents(graph, chosen),
+        parents=(
+            *_parents(graph, chosen),
+            *(Parent(kind="task", name=name, fingerprint=one.manifest.fingerprint) for one in made_from),
+        ),
         **together,
         **_common(graph),
     )
-    save_artifact(folder, [Member(one.prompt, one.weight, one.bias) for one in chosen], facts)
+    return save_artifact(folder, [Member(one.prompt, one.weight, one.bias) for one in chosen], facts)
 
 
 def _parents(graph: RunGraph, chosen: Sequence[Trained]) -> tuple[Parent, ...]:
