@@ -108,6 +108,12 @@ def test_every_unsound_row_is_told(server):
         (b"[]", "application/json", 422, "valid dictionary"),
         (b'{"rows": "\xff"}', "application/json", 422, "byte 10: the body is not UTF-8"),
         (b'{"rows": []}', "text/plain", 415, "not declared as JSON"),
+        (
+            b'{"rows": [{"task": "intent", "text": ' + b"[" * 600 + b"]" * 600 + b"}]}",
+            "application/json",
+            422,
+            "not text",
+        ),
         (b" " * 300_000, "application/json", 413, "too large"),
     ],
 )

@@ -42,7 +42,8 @@ def serve(
         float | None, typer.Option("--cpus", min=0.01, help="Cores of a replica; an equal share if left out.")
     ] = None,
     address: Annotated[
-        str | None, typer.Option("--address", help="A Ray cluster to serve on, auto or HOST:PORT; else a private one.")
+        str | None,
+        typer.Option("--address", help="A Ray cluster to serve on, from its head node: auto; else a private one."),
     ] = None,
     rows: Annotated[int, typer.Option("--max-rows", min=1, help="Rows of one request.")] = 64,
     characters: Annotated[int, typer.Option("--max-chars", min=1, help="Characters of one row.")] = 20_000,

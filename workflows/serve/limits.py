@@ -69,8 +69,7 @@ def check_rows(rows: Sequence[Mapping[str, Any]], champions: Champions, limits: 
     if len(rows) > limits.rows:
         what = "too many rows in one request"
         raise Refusal(413, InputError(what, where="rows", found=len(rows), expected=f"at most {limits.rows}"))
-    sizes = [_characters({key: value for key, value in row.items() if key != "task"}) for row in rows]
-    long = [_too_long(n, size, limits) for n, size in enumerate(sizes) if size > limits.characters]
+    long = [_too_long(n, size, limits) for n, row in enumerate(rows) if (size := _characters(row)) > limits.characters]
     if long:
         raise Refusal(413, *_some(long))
     named = [_named(row, champions) for row in rows]
@@ -115,13 +114,18 @@ def _too_long(n: int, size: int, limits: Limits) -> InputError:
     return InputError("the row is too long", where=f"row {n + 1}", found=f"{size} characters", expected=expected)
 
 
-def _characters(value: object) -> int:
-    """Of every text in a row, however it is nested."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, Mapping):
-        return sum(map(_characters, value.values()))
-    return sum(map(_characters, value)) if isinstance(value, list) else 0
+def _characters(row: Mapping[str, Any]) -> int:
+    """Of every text in a row, however deeply it is nested."""
+    total, left = 0, [value for key, value in row.items() if key != "task"]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            total += len(value)
+        elif isinstance(value, Mapping):
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+    return total
 
 
 def _some(problems: Iterable[InputError]) -> list[InputError]:

@@ -26,6 +26,7 @@ class Metrics:
     def __init__(self, folder: Path) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+        folder.mkdir(parents=True, exist_ok=True)  # on a node where nobody made it
         self.folder = folder
         own = CollectorRegistry()
         name = "deepprompt_"

@@ -62,7 +62,7 @@ def serving(
 
     Raises:
         InputError: the registry does not answer; host and port cannot be had; champions are there and none can be
-            served.
+            served; Ray Serve is not installed.
     """
     _check_listening(host, port)
     PromptRegistry(settings.uri, settings.prefix).check()
@@ -106,7 +106,10 @@ def serving(
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             yield Running(url, _ask(host, port, token))
         finally:
-            serve.shutdown()
+            if address is None:
+                serve.shutdown()
+            else:  # others may serve there too
+                serve.delete(APP)
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -133,14 +136,16 @@ def _ask(host: str, port: int, token: str | None) -> dict[str, Any]:
     request = urllib.request.Request(f"http://{here}:{port}/v1/tasks")
     if token is not None:
         request.add_header("Authorization", f"Bearer {token}")
-    for attempt in range(50):
+    until = time.monotonic() + 10.0
+    while True:
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 told: dict[str, Any] = json.load(answer)
             break
-        except (urllib.error.URLError, ConnectionError):  # the proxy learns its routes a moment after the deployment
-            if attempt == 49:
-                raise
+        except (urllib.error.URLError, ConnectionError) as error:
+            if time.monotonic() > until:  # the proxy learns its routes a moment after the deployment
+                hint = "where Ray Serve already runs on the cluster, it keeps its own host and port"
+                raise InputError(f"nothing answers there ({error})", where=request.full_url, hint=hint) from error
             time.sleep(0.2)
     if told["refused"] and not told["tasks"]:
         name, why = next(iter(told["refused"].items()))
