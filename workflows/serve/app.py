@@ -107,7 +107,7 @@ class Replica:
         await self._free.wait()
         return await self._together(row)  # type: ignore[no-any-return]
 
-    @serve.batch(max_batch_size=MOST_ROWS, batch_wait_timeout_s=LEAST_WAIT)
+    @serve.batch(max_batch_size=MOST_ROWS, batch_wait_timeout_s=LEAST_WAIT)  # type: ignore[untyped-decorator]
     async def _together(self, rows: list[Waiting]) -> list[dict[str, Any]]:
         self._free.clear()
         began = time.perf_counter()
@@ -155,7 +155,8 @@ def _read(rows: list[dict[str, Any]], champions: Champions) -> list[Waiting]:
     read: list[Waiting] = []
     for number, (predictor, row) in enumerate(zip(predictors, rows, strict=True), start=1):
         try:
-            read.append((predictor, *predictor.read([row])))
+            (one,) = predictor.read([row])
+            read.append((predictor, one))
         except InputError as error:
             where = (error.where or "row 1").replace("row 1", f"row {number}", 1)
             raise InputError(error.what, where=where, found=error.found, expected=error.expected) from error

@@ -17,8 +17,9 @@ from starlette.exceptions import HTTPException
 
 import pipeline
 from pipeline.errors import InputError
+from pipeline.registry.lookup import CHALLENGER
 from pipeline.tasks import TASK_TYPES
-from workflows.serve.champions import CHALLENGER, Champions
+from workflows.serve.champions import Champions
 from workflows.serve.guard import Guard, refusal_response
 from workflows.serve.limits import Limits, Refusal
 from workflows.serve.metrics import Metrics

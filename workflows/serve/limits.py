@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import InputError, InputErrors, nearest
-from workflows.serve.champions import CHAMPION, Champions
+from pipeline.registry.lookup import CHAMPION
+from workflows.serve.champions import Champions
 
 TOLD = 10  # mistakes told at once
 

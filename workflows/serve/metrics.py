@@ -78,7 +78,7 @@ class Metrics:
         for file in self.folder.glob("gauge_live*_*.db"):
             pid = int(file.stem.rpartition("_")[2])
             if not psutil.pid_exists(pid):
-                multiprocess.mark_process_dead(pid, str(self.folder))
+                multiprocess.mark_process_dead(pid, str(self.folder))  # type: ignore[no-untyped-call]
         everyone = CollectorRegistry()
-        multiprocess.MultiProcessCollector(everyone, str(self.folder))
+        multiprocess.MultiProcessCollector(everyone, str(self.folder))  # type: ignore[no-untyped-call]
         return bytes(generate_latest(everyone))
