@@ -68,7 +68,8 @@ class PromptedModel(nn.Module):
         place = torch.tensor(order, device=batch.prompt.device)
         example, prompt = (t[place] if moved else t for t in (batch.example, batch.prompt))
         firsts.sort()
-        lengths = [min(bank.lengths[n], places or bank.lengths[n]) for n in chosen]
+        sizes = bank.lengths  # once: it looks at every prompt of the bank
+        lengths = [min(sizes[n], places or sizes[n]) for n in chosen]
         among = {n: k for k, n in enumerate(chosen)}
         stacked = bank.stack(chosen, lengths, [begins[n] for n in chosen])
         states = PromptStates(

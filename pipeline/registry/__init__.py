@@ -15,7 +15,7 @@ from pipeline.registry.manifest import (
     TaskIdentity,
 )
 from pipeline.registry.moves import UNSPECIFIED
-from pipeline.registry.predictor import Predictor, open_backbone
+from pipeline.registry.predictor import Predictor, ReadRow, open_backbone
 from pipeline.registry.store import PromptRegistry
 from pipeline.registry.tracking import LoggedRun, RunRecord, TaskRecord, attach, log_run
 
@@ -36,6 +36,7 @@ __all__ = [
     "Predictor",
     "Promotion",
     "PromptRegistry",
+    "ReadRow",
     "Registered",
     "RunRecord",
     "Shown",

@@ -8,6 +8,7 @@ and every row gets what it would get alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -26,6 +27,19 @@ from pipeline.registry.rows import RowReader
 from pipeline.tasks import TASK_TYPES, HeadBank, collate, length_batches
 
 _TOLD = 10  # mistakes in rows told at once
+
+
+@dataclass(frozen=True)
+class ReadRow:
+    """A row that nothing speaks against.
+
+    Args:
+        name: of its task. canonical: its fields under our names. encoded: as `collate` wants it.
+    """
+
+    name: str
+    canonical: Mapping[str, Any]
+    encoded: Mapping[str, Any]
 
 
 class Predictor:
@@ -68,18 +82,34 @@ class Predictor:
         Raises:
             InputError: a row is unsound; every row is looked at before anything is computed.
         """
+        return self.answer(self.read(rows))
+
+    def read(self, rows: Sequence[Mapping[str, Any]]) -> list[ReadRow]:
+        """The rows checked and tokenised, in their order: all that can be refused about them is refused here.
+
+        Args:
+            rows: as in `predict`.
+
+        Raises:
+            InputError: a row is unsound.
+        """
         names, canonical = self._read(rows)
-        encoded: list[dict[str, Any]] = [{} for _ in rows]
-        for name, reader in self.readers.items():
+        read: list[ReadRow | None] = [None] * len(rows)
+        for name in dict.fromkeys(names):
             own = [i for i, task in enumerate(names) if task == name]
-            if own:
-                for i, row in zip(own, reader.encode([canonical[i] for i in own], [i + 1 for i in own]), strict=True):
-                    encoded[i] = row
+            encoded = self.readers[name].encode([canonical[i] for i in own], [i + 1 for i in own])
+            for i, row in zip(own, encoded, strict=True):
+                read[i] = ReadRow(name, canonical[i], row)
+        return [row for row in read if row is not None]
+
+    def answer(self, rows: Sequence[ReadRow]) -> list[dict[str, Any]]:
+        """The answers to rows that `read` gave, of one call or of many, in the order of the rows."""
+        names, encoded = [row.name for row in rows], [row.encoded for row in rows]
         answers: list[dict[str, Any]] = [{} for _ in rows]
         for group in self._groups:
             own = [i for i, name in enumerate(names) if name in group.members]
             for i, probabilities in group.probabilities(names, encoded, own, self.rows_per_batch):
-                answers[i] = self.readers[names[i]].answer(canonical[i], encoded[i], probabilities)
+                answers[i] = self.readers[names[i]].answer(rows[i].canonical, encoded[i], probabilities)
         return answers
 
     def _read(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:

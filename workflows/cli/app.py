@@ -25,6 +25,7 @@ from workflows.cli import registry as cli_registry
 from workflows.cli import retrain as cli_retrain
 from workflows.cli import run as cli_run
 from workflows.cli import schedule as cli_schedule
+from workflows.cli import serve as cli_serve
 from workflows.cli.console import LoggedError, default_log_file, log_traceback
 
 DONE, FAILED, BAD_INPUT, PARTLY, STOPPED = 0, 1, 2, 3, 130
@@ -51,6 +52,7 @@ app.command("logs")(cli_cluster.logs)
 app.command("stop")(cli_cluster.stop)
 app.command("schedule")(cli_schedule.schedule)
 app.command("rayjob")(cli_schedule.rayjob)
+app.command("serve")(cli_serve.serve)
 app.command("doctor")(cli_doctor.doctor)
 app.add_typer(cli_registry.app, name="registry")
 

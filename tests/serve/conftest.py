@@ -1,0 +1,25 @@
+"""One server for the whole room, on the session's Ray cluster: tiny artifacts of random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.registry import PromptRegistry
+from tests.registry.made import INTENT, SAME, SLOTS, backbone_of, make_shared
+from tests.serve.servers import MARKUP, Server, free_port, start
+
+
+@pytest.fixture(scope="session")
+def server(ray_cluster, tmp_path_factory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("serve")
+    registry = PromptRegistry(f"sqlite:///{folder}/mlflow.db", prefix="served")
+    made = Server(f"http://127.0.0.1:{free_port()}", registry, folder)
+    for seed, task in enumerate((INTENT, SAME, SLOTS, MARKUP), start=1):
+        made.add(task, seed, "champion")
+    made.add(INTENT, 11, "challenger")
+    make_shared(folder / "shared", backbone_of("bert"))
+    registry.register(folder / "shared")
+    with start(made, folder / "ray.log"):
+        yield made
