@@ -23,7 +23,7 @@ from pipeline.tasks import prepare_task
 from workflows.config.settings import Config
 from workflows.doctor.preflight import check_disk
 from workflows.machine import Machine, look_at_machine
-from workflows.report import REPORT, write_report
+from workflows.report import REPORT, record_run, write_report
 from workflows.stages import payloads, workers
 from workflows.stages.artifacts import save_shared_artifact, save_task_artifacts
 from workflows.stages.cohorts import Cohort, checkpoint_folder, deal, gather, singly
@@ -58,7 +58,8 @@ def run(
     """
     began = time.monotonic()
     graph = build_graph(config, on_event)
-    if not all(standing.skipped for standing in graph.standings().values()):
+    work = not all(standing.skipped for standing in graph.standings().values())
+    if work:
         check_disk(graph.folder, DISK_NEEDED)
         PromptRegistry(config.registry.uri, config.registry.prefix).check()
     with _only_run(graph.folder):
@@ -72,7 +73,10 @@ def run(
         rows = task_rows(graph, driver.failures)
         registration = register(graph, rows, on_event) if rows else None
         versions = registration.versions if registration is not None else {}
-        summary = write_report(graph, summarise(graph, rows, driver.failures, versions, time.monotonic() - began))
+        summary = summarise(graph, rows, driver.failures, versions, time.monotonic() - began)
+        if work:
+            record_run(graph, summary)
+        summary = write_report(graph, summary)
         if registration is not None and registration.new:
             attach_report(graph, registration, graph.folder / REPORT)
         return summary

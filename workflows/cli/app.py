@@ -22,6 +22,7 @@ from workflows.cli import cluster as cli_cluster
 from workflows.cli import doctor as cli_doctor
 from workflows.cli import predict as cli_predict
 from workflows.cli import registry as cli_registry
+from workflows.cli import report as cli_report
 from workflows.cli import run as cli_run
 from workflows.cli.console import LoggedError, default_log_file, log_traceback
 
@@ -40,7 +41,7 @@ app = typer.Typer(
 app.command("plan")(cli_run.plan)
 app.command("run")(cli_run.run)
 app.command("status")(cli_run.status)
-app.command("report")(cli_run.report)
+app.command("report")(cli_report.report)
 app.command("predict")(cli_predict.predict)
 app.command("submit")(cli_cluster.submit)
 app.command("doctor")(cli_doctor.doctor)
