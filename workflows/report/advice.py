@@ -58,14 +58,14 @@ def _ensembles(standings: Sequence[Standing], config: str) -> list[Advice]:
         better = [one.row.task for one in standings if _surely_better(one, kind)]
         if better:
             command = f"deepprompt predict {shlex.quote(f'{better[0]}@{kind}')} --config {config}"
-            why = f"it answers {_names(better)} better than the one prompt; the whole 95 % interval lies above zero"
+            why = f"better than the one prompt on {_names(better)}, and the whole 95 % interval of the difference lies above zero"
             told.append(Advice(f"Use {what} where it pays", why, command))
     return told
 
 
 def _surely_better(standing: Standing, kind: str) -> bool:
     one = standing.contenders.get(kind)
-    return one is not None and standing.apart and one.over is not None and one.over[0] > 0
+    return one is not None and one.over is not None and one.over[0] > 0
 
 
 def _harm(standings: Sequence[Standing], found: Sequence[Gain]) -> list[Advice]:

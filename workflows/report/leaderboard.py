@@ -35,22 +35,19 @@ class Standing:
     """A task's line of the leaderboard.
 
     Args:
-        contenders: in the order of `CONTENDERS`, those that there are. best: the highest on test, for the eye only:
-            nothing is chosen by it. gain: ends of the interval of the shared start's gain.
-        test_rows: scored rows. prompts, votes: of the ensemble's members, the distinct and all. apart: whether it is
-        anything but the winner under another name. combine: how they vote. ensemble_dev: its dev score.
+        contenders: in the order of `CONTENDERS`, those that there are; an ensemble of nothing but the winner is none. gain: ends of the interval of the shared start's gain.
+        test_rows: scored rows. prompts, votes: of the ensemble's members, the distinct and all. combine: how they
+        vote. ensemble_dev: its dev score.
         step, steps: at which the winner was best, and how many it had.
     """
 
     row: TaskRow
     type: str
     contenders: Mapping[str, Contender]
-    best: float
     gain: Ends | None
     test_rows: int
     prompts: int
     votes: int
-    apart: bool
     combine: str | None
     ensemble_dev: float | None
     step: int | None
@@ -58,8 +55,8 @@ class Standing:
 
     @property
     def ensemble(self) -> Contender | None:
-        """The ensemble, unless it is the one prompt under another name."""
-        return self.contenders.get("ensemble") if self.apart else None
+        """The ensemble, if there is one apart from the winner."""
+        return self.contenders.get("ensemble")
 
 
 def leaderboard(graph: RunGraph, summary: RunSummary) -> list[Standing]:
@@ -77,26 +74,25 @@ def _standing(graph: RunGraph, row: TaskRow) -> Standing:
         "distilled": row.distilled_test,
         "from_scratch": row.from_scratch_test,
     }
+    ensemble = scores.get("ensemble") or {}
+    members: Sequence[int] = ensemble.get("members", ())
+    apart = not {*members} <= {scores.get("winner", {}).get("number")}
     contenders = {
         name: Contender(
             name, score, _ends(intervals.get("scores"), name), _ends(intervals.get("over_winner"), name)
         )
         for name, score in figures.items()
-        if score is not None
+        if score is not None and (name != "ensemble" or apart)
     }
-    ensemble = scores.get("ensemble") or {}
-    members: Sequence[int] = ensemble.get("members", ())
     winner = trained[scores["winner"]["number"]] if trained and scores else None
     return Standing(
         row=row,
         type=graph.tasks[row.task].spec.type,
         contenders=contenders,
-        best=max(one.score for one in contenders.values()),
         gain=_ends(intervals, "gain"),
         test_rows=len(graph.tasks[row.task].splits["test"]),
         prompts=len({*members}),
         votes=len(members),
-        apart=not {*members} <= {scores.get("winner", {}).get("number")},
         combine=ensemble.get("combine"),
         ensemble_dev=ensemble.get("dev"),
         step=None if winner is None else winner["step"],
