@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from workflows.report.gains import Gain
@@ -114,6 +114,6 @@ def _use(standings: Sequence[Standing], config: str) -> list[Advice]:
     return [Advice("Use the prompts", f"{len(registered)} task{plural} in the registry; rows of many tasks share a batch", command)]
 
 
-def _names(tasks: object) -> str:
-    names = list(map(str, tasks))  # type: ignore[call-overload]
+def _names(tasks: Iterable[str]) -> str:
+    names = list(tasks)
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,16 +29,21 @@ class Missing:
     reason: str
 
 
-def missing(graph: RunGraph) -> list[Missing]:
-    """What keeps the run from being complete; nothing, if it is."""
+def missing(graph: RunGraph, failed: Iterable[str] = ()) -> list[Missing]:
+    """What keeps the run from being complete; nothing, if it is.
+
+    Args:
+        failed: tasks of which is told elsewhere.
+    """
     found: dict[tuple[str, str, str], list[str]] = {}
-    for task in graph.config.adapt_tasks:
+    told = {*failed}
+    for task in (task for task in graph.config.adapt_tasks if task not in told):
         for stage in _way(graph, task):
             where = standing(graph.folder, stage)
             if not where.skipped:
                 found.setdefault((stage.room, where.status.value, where.reason), []).append(task)
                 break
-    if not found:
+    if not found and not told:
         register = graph.stages["register"]
         where = standing(graph.folder, register)
         if not where.skipped:

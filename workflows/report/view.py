@@ -31,7 +31,7 @@ def report_view(graph: RunGraph, summary: RunSummary) -> dict[str, Any]:
     """Everything that the template shows."""
     standings = leaderboard(graph, summary)
     found = gains(summary)
-    lacking = [one for one in missing(graph) if not one.tasks or set(one.tasks) - set(summary.failed)]
+    lacking = missing(graph, summary.failed)
     scale = score_scale(standings) if standings else None
     return {
         **_run(graph, summary),
