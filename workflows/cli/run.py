@@ -87,4 +87,3 @@ def status(config: ConfigArgument, changes: SetOption = None, as_json: JsonOptio
     done = sum(standing.skipped for standing in standings.values())
     console.print(f"\n{done} of {len(rows)} stages are done, in {settings.run_folder}", markup=False)
     return 0
-

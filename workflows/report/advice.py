@@ -31,7 +31,11 @@ class Advice:
 
 
 def advice(
-    graph: RunGraph, summary: RunSummary, lacking: Sequence[Missing], standings: Sequence[Standing], found: Sequence[Gain]
+    graph: RunGraph,
+    summary: RunSummary,
+    lacking: Sequence[Missing],
+    standings: Sequence[Standing],
+    found: Sequence[Gain],
 ) -> list[Advice]:
     """The most useful first, a handful at most."""
     config = shlex.quote(f"{summary.name}.yaml")
@@ -58,7 +62,7 @@ def _ensembles(standings: Sequence[Standing], config: str) -> list[Advice]:
         better = [one.row.task for one in standings if _surely_better(one, kind)]
         if better:
             command = f"deepprompt predict {shlex.quote(f'{better[0]}@{kind}')} --config {config}"
-            why = f"better than the one prompt on {_names(better)}, and the whole 95 % interval of the difference lies above zero"
+            why = f"better than the one prompt on {_names(better)}; the whole interval of the difference is above zero"
             told.append(Advice(f"Use {what} where it pays", why, command))
     return told
 
@@ -82,7 +86,8 @@ def _longer(graph: RunGraph, standings: Sequence[Standing]) -> list[Advice]:
     if 2 * len(searched) < len(standings) or not searched:
         return []
     longest = max(row.length for row in searched)
-    why = f"{len(searched)} of {len(standings)} tasks chose the longest that was tried ({longest}): {_names(r.task for r in searched)}"
+    who = _names(row.task for row in searched)
+    why = f"{len(searched)} of {len(standings)} tasks chose the longest that was tried ({longest}): {who}"
     return [Advice("Try longer prompts", f"{why}. adapt.lengths and prompt.length say how long", None)]
 
 
@@ -101,7 +106,8 @@ def _more_rows(standings: Sequence[Standing]) -> list[Advice]:
     if not wide:
         return []
     fewest = min(one.test_rows for one in wide)
-    why = f"on {_names(one.row.task for one in wide)} the score is known to no better than ± {100 * _WIDE / 2:g} points ({fewest:,} rows)"
+    who, half = _names(one.row.task for one in wide), 100 * _WIDE / 2
+    why = f"on {who} the score is known to no better than ± {half:g} points ({fewest:,} rows)"
     return [Advice("Collect more test rows", why, None)]
 
 
@@ -111,7 +117,13 @@ def _use(standings: Sequence[Standing], config: str) -> list[Advice]:
         return []
     command = f"deepprompt predict {shlex.quote(registered[0])} --config {config}"
     plural = "s are" if len(registered) > 1 else " is"
-    return [Advice("Use the prompts", f"{len(registered)} task{plural} in the registry; rows of many tasks share a batch", command)]
+    return [
+        Advice(
+            "Use the prompts",
+            f"{len(registered)} task{plural} in the registry; rows of many tasks share a batch",
+            command,
+        )
+    ]
 
 
 def _names(tasks: Iterable[str]) -> str:

@@ -45,9 +45,7 @@ def report_again(config: Config, out: Path | None = None) -> dict[str, Any]:
 
 def summary_from_disk(graph: RunGraph) -> RunSummary:
     """A run's results as its stages stand now; what was made from other inputs is left out."""
-    unscored = {
-        task: "" for task in graph.config.adapt_tasks if done(graph, f"evaluate/{task}", "scores.json") is None
-    }
+    unscored = {task: "" for task in graph.config.adapt_tasks if done(graph, f"evaluate/{task}", "scores.json") is None}
     rows = task_rows(graph, unscored)
     registered = done(graph, "register", "stage.json") or _partly(graph, [row.task for row in rows])
     kept = origin(graph)

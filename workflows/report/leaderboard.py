@@ -1,4 +1,4 @@
-"""Each task's contenders on test, with intervals: the one prompt dev chose, the ensemble, the distilled, from scratch."""
+"""Each task's contenders on test, with intervals: the one prompt that dev chose, and what it is compared with."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Standing:
     """A task's line of the leaderboard.
 
     Args:
-        contenders: in the order of `CONTENDERS`, those that there are; an ensemble of nothing but the winner is none. gain: ends of the interval of the shared start's gain.
-        test_rows: scored rows. prompts, votes: of the ensemble's members, the distinct and all. combine: how they
-        vote. ensemble_dev: its dev score.
-        step, steps: at which the winner was best, and how many it had.
+        contenders: in the order of `CONTENDERS`, those that there are; an ensemble of nothing but the winner is none.
+        gain: ends of the interval of the shared start's gain. test_rows: scored rows.
+        prompts, votes: of the ensemble's members, the distinct and all. combine: how they vote.
+        ensemble_dev: its dev score. step, steps: at which the winner was best, and how many it had.
     """
 
     row: TaskRow
@@ -57,6 +57,11 @@ class Standing:
     def ensemble(self) -> Contender | None:
         """The ensemble, if there is one apart from the winner."""
         return self.contenders.get("ensemble")
+
+    @property
+    def distilled(self) -> Contender | None:
+        """The prompt that learnt to answer as the ensemble, if there is one."""
+        return self.contenders.get("distilled")
 
 
 def leaderboard(graph: RunGraph, summary: RunSummary) -> list[Standing]:
@@ -78,9 +83,7 @@ def _standing(graph: RunGraph, row: TaskRow) -> Standing:
     members: Sequence[int] = ensemble.get("members", ())
     apart = not {*members} <= {scores.get("winner", {}).get("number")}
     contenders = {
-        name: Contender(
-            name, score, _ends(intervals.get("scores"), name), _ends(intervals.get("over_winner"), name)
-        )
+        name: Contender(name, score, _ends(intervals.get("scores"), name), _ends(intervals.get("over_winner"), name))
         for name, score in figures.items()
         if score is not None and (name != "ensemble" or apart)
     }

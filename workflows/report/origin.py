@@ -1,4 +1,4 @@
-"""Where and when a run was computed: kept beside its stages, because a report may be written again, later and elsewhere."""
+"""Where and when a run was computed: kept beside its stages, for its report may be written again, later, elsewhere."""
 
 from __future__ import annotations
 

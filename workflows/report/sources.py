@@ -1,4 +1,4 @@
-"""The data behind a report: where each task's rows come from, how many there are, and under which licence, if it is said."""
+"""The data behind a report: where each task's rows come from, how many there are, under which licence if it is said."""
 
 from __future__ import annotations
 
