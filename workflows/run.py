@@ -19,7 +19,7 @@ from workflows.config.settings import Config
 from workflows.doctor.preflight import check_disk
 from workflows.driver import Driver
 from workflows.journal import Journal
-from workflows.report import REPORT, write_report
+from workflows.report import REPORT, record_run, write_report
 from workflows.stages.graph import RunGraph, build_graph
 from workflows.stages.register import Errand, attach_report, register
 from workflows.stages.stage import only_run
@@ -89,6 +89,8 @@ def run_graph(
         failures = {**driver.failures, **(registration.failed if registration is not None else {})}
         summary = summarise(graph, rows, failures, versions, time.monotonic() - began)
         summary = replace(summary, gate=dict(registration.gate) if registration is not None else {})
+        if waiting:
+            record_run(graph, summary)
         summary = write_report(graph, summary)
         if registration is None:
             journal.keep("FAILED")

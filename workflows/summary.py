@@ -33,6 +33,7 @@ class TaskRow:
         version: in the registry.
         shared, scratch: test scores over all seeds of each start's best cell (on mean dev).
         train_rows: how many rows it learnt from. held_out: whether pretraining never saw the task.
+        gate: what was decided about promoting it, in words; None where nothing was.
     """
 
     task: str
@@ -52,6 +53,7 @@ class TaskRow:
     scratch: Spread | None
     train_rows: int
     held_out: bool
+    gate: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ def _row(graph: RunGraph, name: str, scores: Mapping[str, Any]) -> TaskRow:
         scratch=spread(scores["cells"]["scratch"]),
         train_rows=len(graph.tasks[name].splits["train"]),
         held_out=name not in graph.config.pretrain_tasks,
+        gate=scores.get("gate"),
     )
 
 

@@ -17,6 +17,7 @@ from workflows.cli import app as cli
 from workflows.cli import console
 from workflows.cli import doctor as cli_doctor
 from workflows.cli import predict as cli_predict
+from workflows.cli import report as cli_report
 from workflows.cli import run as cli_run
 from workflows.cli.app import main
 from workflows.cli.console import LoggedError, silence_libraries
@@ -281,7 +282,7 @@ def test_a_log_that_cannot_be_written_is_the_users_mistake(tmp_path):
 
 
 def test_every_command_is_wired():
-    assert {cli_run.plan, cli_run.run, cli_run.status, cli_run.report, cli_predict.predict, cli_doctor.doctor} <= {
+    assert {cli_run.plan, cli_run.run, cli_run.status, cli_report.report, cli_predict.predict, cli_doctor.doctor} <= {
         registered.callback for registered in cli.app.registered_commands
     }
     assert console.default_log_file().name == "deepprompt.log"

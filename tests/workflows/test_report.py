@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import asdict, replace
-from html.parser import HTMLParser
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.training.world import save_json
+from tests.workflows.made_up import Page, made_up, put, results, summary_of
 from tests.workflows.small import small_config
 from workflows.cli.results import gain_table, next_commands, results_table
 from workflows.config.load import load_config
@@ -19,75 +18,6 @@ from workflows.report.gains import gains, mean_difference
 from workflows.report.view import report_view, without_passwords
 from workflows.report.write import points, render_report, write_report
 from workflows.stages.graph import RunGraph, build_graph
-from workflows.stages.stage import begin, commit
-from workflows.summary import RunSummary, summarise, task_rows
-
-SECONDS = 83.4
-VOID = {"meta", "br", "link", "img"}
-
-
-def made_up(folder: Path, *overrides: str) -> RunGraph:
-    """A run of three tasks on a tiny backbone, with results that nobody computed in its folders."""
-    graph = build_graph(load_config(small_config(folder), overrides))
-    put(graph, "prepare/same_issue", {"task.json": {"type": "pair"}}, 1.5)
-    if "pretrain" in graph.stages:
-        put(graph, "pretrain", {"shared.json": {"tasks": ["intent"], "curve": [[10, 1.91], [20, 0.87]]}}, 31.0)
-    for place, name in enumerate(graph.config.adapt_tasks):
-        trained, scores = results(graph, name, place)
-        effort = {"padding": 0.125, "trunk": "built, 4321 bytes"} if place < 2 else {"padding": 0.25, "trunk": ""}
-        put(graph, f"adapt/{name}", {"trained.json": trained}, 11.0 + place, effort)
-        put(graph, f"evaluate/{name}", {"scores.json": scores}, 2.0)
-    return graph
-
-
-def put(graph: RunGraph, stage: str, files: dict[str, object], seconds: float, summary: dict | None = None) -> None:
-    partial = begin(graph.folder, graph.stages[stage], fresh=True)
-    for name, value in files.items():
-        save_json(partial / name, value)
-    commit(graph.folder, graph.stages[stage], summary or {}, seconds)
-
-
-def results(graph: RunGraph, name: str, place: int) -> tuple[list[dict[str, object]], dict[str, object]]:
-    """Candidates that get better with their length and with the shared prompt, those of the middle depth the best and
-    those of the deepest cut, and the scores that follow."""
-    metric, trained = graph.tasks[name].metric, []
-    for one in graph.candidates(name):
-        score = 0.5 + 0.031 * place + 0.017 * one.length + 0.113 * (one.start == "shared") - 0.009 * one.seed
-        score += {0: 0.0, 1: 0.041, 2: -0.062}[one.first_layer]
-        cut, curve = 2 if one.first_layer == 2 else None, [[2, score - 0.1, 1.2], [4, score, 0.9]]
-        end = {"step": cut or 4, "curve": curve[: 1 if cut else 2], "cut": cut}
-        trained.append({"candidate": asdict(one), "score": score, "loss": 0.9, **end})
-    order = sorted(range(len(trained)), key=lambda n: -trained[n]["score"])
-
-    def entry(n: int) -> dict[str, object]:
-        return {
-            "number": n,
-            **trained[n]["candidate"],
-            "dev": trained[n]["score"],
-            "test": {metric: trained[n]["score"] - 0.023},
-        }
-
-    def cell(start: str) -> list[dict[str, object]]:
-        mine = [n for n in order if trained[n]["candidate"]["start"] == start and trained[n]["cut"] is None]
-        mine = [
-            n for n in mine if trained[n]["candidate"]["first_layer"] == trained[mine[0]]["candidate"]["first_layer"]
-        ]
-        longest = max((trained[n]["candidate"]["length"] for n in mine), default=0)
-        return [entry(n) for n in mine if trained[n]["candidate"]["length"] == longest]
-
-    ensemble = {"members": order[:2], "combine": "vote", "dev": 0.901, "test": {metric: 0.877 + place / 100}}
-    cells = {start: cell(start) for start in ("shared", "scratch")}
-    scratch = cells["scratch"][0] if cells["scratch"] else None
-    scores = {"task": name, "metric": metric, "winner": entry(order[0]), "from_scratch": scratch, "cells": cells}
-    ensemble = ensemble if graph.config.ensemble else None
-    taught = graph.config.ensemble is not None and graph.config.ensemble.distil
-    distilled = {**entry(order[0]), "test": {metric: 0.871 + place / 100}} if taught else None
-    return trained, {**scores, "ensemble": ensemble, "distilled": distilled}
-
-
-def summary_of(graph: RunGraph, failures: dict[str, str] | None = None, **versions: str) -> RunSummary:
-    failed = failures or {}
-    return summarise(graph, task_rows(graph, failed), failed, versions, SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -98,33 +28,6 @@ def graph(tmp_path_factory):
 @pytest.fixture(scope="module")
 def summary(graph):
     return summary_of(graph, intent="3", slots="1")
-
-
-class Page(HTMLParser):
-    """What a page refers to, what it runs, its text, and whether its elements nest."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.references: list[str] = []
-        self.handlers: list[str] = []
-        self.text = ""
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.references += [value for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
-        self.handlers += [name for name, _ in attrs if name.startswith("on")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def test_the_report_is_complete_in_itself(graph, summary):
@@ -207,11 +110,11 @@ def test_members_that_count_twice_and_the_distilled_prompt(tmp_path):
     scores["ensemble"]["members"] = [scores["winner"]["number"]] * 3  # the winner and nothing else
     put(graph, "evaluate/slots", {"scores.json": scores}, 2.0)
     summary = summary_of(graph)
-    ensembles = {one["row"].task: one for one in report_view(graph, summary)["ensembles"]}
+    ensembles = {one.row.task: one for one in report_view(graph, summary)["ensembles"]}
     assert set(ensembles) == {"intent", "same_issue"}
-    assert (ensembles["intent"]["members"], ensembles["intent"]["prompts"]) == (3, 2)
+    assert (ensembles["intent"].votes, ensembles["intent"].prompts) == (3, 2)
     text = " ".join(Page(render_report(graph, summary)).text.split())
-    assert "3 of 2" in text and all(f"{summary.rows[n].distilled_test:.3f}" in text for n in (0, 2))
+    assert "2 3 votes" in text and all(f"{summary.rows[n].distilled_test:.3f}" in text for n in (0, 2))
     assert cells(results_table(summary))[8] == ["0.871", "0.881", "0.891"]
 
 

@@ -23,6 +23,7 @@ from workflows.cli import doctor as cli_doctor
 from workflows.cli import predict as cli_predict
 from workflows.cli import registry as cli_registry
 from workflows.cli import retrain as cli_retrain
+from workflows.cli import report as cli_report
 from workflows.cli import run as cli_run
 from workflows.cli import schedule as cli_schedule
 from workflows.cli import serve as cli_serve
@@ -43,7 +44,7 @@ app = typer.Typer(
 app.command("plan")(cli_run.plan)
 app.command("run")(cli_run.run)
 app.command("status")(cli_run.status)
-app.command("report")(cli_run.report)
+app.command("report")(cli_report.report)
 app.command("predict")(cli_predict.predict)
 app.command("retrain")(cli_retrain.retrain)
 app.command("submit")(cli_cluster.submit)

@@ -1,4 +1,4 @@
-"""`deepprompt plan`, `run`, `status` and `report`: the commands about one config."""
+"""`deepprompt plan`, `run` and `status`: the commands about one config."""
 
 from __future__ import annotations
 
@@ -86,16 +86,4 @@ def status(config: ConfigArgument, changes: SetOption = None, as_json: JsonOptio
     console.print(columns(("stage", "status", "reason"), [tuple(row.values()) for row in rows]))
     done = sum(standing.skipped for standing in standings.values())
     console.print(f"\n{done} of {len(rows)} stages are done, in {settings.run_folder}", markup=False)
-    return 0
-
-
-def report(config: ConfigArgument, changes: SetOption = None) -> int:
-    """Print where the report of a finished run is."""
-    from workflows.config.load import load_config
-
-    file = load_config(config, changes or ()).run_folder / "report.html"
-    if not file.is_file():
-        hint = f"deepprompt run {config} writes one at its end"
-        raise InputError("the run has no report yet", where=str(file), hint=hint)
-    typer.echo(str(file))
     return 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workflows.report.cells import best_by, cell_scores
-from workflows.report.drawing import Axis, Line, axis, interval_axis, interval_row, line_chart, places
+from workflows.report.drawing import Axis, Line, Mark, axis, interval_axis, interval_row, line_chart, places
 from workflows.report.gains import Gain
 
 
@@ -86,9 +86,12 @@ def gain_rows(found: Sequence[Gain]) -> tuple[list[tuple[Gain, str]], str]:
     scale = axis((s.mean + sign * s.deviation for s in spreads for sign in (-1, 1)), ticks=6)
     rows = []
     for gain in found:
-        pair = {name: (s.mean, s.deviation) for name, s in (("shared", gain.shared), ("scratch", gain.scratch))}
+        marks = [
+            Mark(name, s.mean, (s.mean - s.deviation, s.mean + s.deviation), f"{_STARTS[name]}: {s.mean:.3f}")
+            for name, s in (("shared", gain.shared), ("scratch", gain.scratch))
+        ]
         label = f"{gain.task}: {gain.shared.mean:.3f} from the shared prompt, {gain.scratch.mean:.3f} from scratch"
-        rows.append((gain, interval_row(pair, scale, label)))
+        rows.append((gain, interval_row(marks, scale, label)))
     return rows, interval_axis(scale)
 
 

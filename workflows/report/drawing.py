@@ -46,6 +46,20 @@ class Line:
     deviations: Sequence[float] = ()
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A dot with what it may be off by.
+
+    Args:
+        classes: of the style sheet. ends: of the interval, drawn if there is one. label: told when pointed at.
+    """
+
+    classes: str
+    value: float
+    ends: tuple[float, float] | None
+    label: str
+
+
 def axis(values: Iterable[float], ticks: int = 4) -> Axis:
     """A scale over the values with about so many round numbers on it, beginning and ending at one."""
     known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
@@ -78,26 +92,32 @@ def line_chart(lines: Sequence[Line], *, label: str, x: Axis, y: Axis, x_title: 
     )
 
 
-def interval_row(series: Mapping[str, tuple[float, float]], scale: Axis, label: str) -> str:
-    """One row of a dot-and-interval chart, to be set under others on the same scale.
-
-    Args:
-        series: class of the style sheet → (mean, deviation); drawn one below the other.
-    """
-    marks = [_path(f"M{scale.place(value)} 0V100", "grid") for value, _ in scale.ticks]
-    for n, (classes, (mean, deviation)) in enumerate(series.items(), start=1):
-        height = round(100 * n / (len(series) + 1), 2)
-        if deviation:
-            left, right = scale.place(mean - deviation), scale.place(mean + deviation)
-            marks.append(_path(f"M{left} {height}H{right}", f"interval {classes}"))
-        marks.append(_dot(scale.place(mean), height, classes, f"{classes} {mean:.3f}"))
-    return _plot(marks, label)
+def interval_row(marks: Sequence[Mark], scale: Axis, label: str) -> str:
+    """One row of a dot-and-interval chart, to be set under others on the same scale; its marks one below the other."""
+    drawn = [_path(f"M{scale.place(value)} 0V100", "grid") for value, _ in scale.ticks]
+    for n, mark in enumerate(marks, start=1):
+        height = round(100 * n / (len(marks) + 1), 2)
+        if mark.ends is not None and mark.ends[0] < mark.ends[1]:
+            left, right = map(scale.place, mark.ends)
+            drawn.append(_path(f"M{left} {height}H{right}", f"interval {mark.classes}"))
+        drawn.append(_dot(scale.place(mark.value), height, mark.classes, mark.label))
+    return _plot(drawn, label)
 
 
 def interval_axis(scale: Axis) -> str:
     """The numbers below the rows of a dot-and-interval chart."""
     texts = (_tag("span", {"style": f"left:{scale.place(at)}%"}, escape(text)) for at, text in scale.ticks)
     return _tag("div", {"class": "ticks", "aria-hidden": "true"}, *texts)
+
+
+def links(pairs: Sequence[tuple[float, float, str]], label: str) -> str:
+    """Curves from left to right, for the space between two columns.
+
+    Args:
+        pairs: (percent from the top on the left, the same on the right, classes of the style sheet).
+    """
+    ways = [_path(f"M0 {left}C50 {left} 50 {right} 100 {right}", f"link {classes}") for left, right, classes in pairs]
+    return _plot(ways, label)
 
 
 def _series(line: Line, x: Axis, y: Axis) -> str:

@@ -1,0 +1,39 @@
+"""What a task costs in parameters and bytes, beside a copy of the backbone fine-tuned in full."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workflows.stages.graph import RunGraph
+from workflows.summary import RunSummary
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one task adds to the backbone: numbers of its prompt and of its head, all fp32."""
+
+    task: str
+    prompt: int
+    head: int
+
+    @property
+    def parameters(self) -> int:
+        return self.prompt + self.head
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return 4 * self.parameters
+
+
+def costs(graph: RunGraph, summary: RunSummary) -> list[Cost]:
+    """Per scored task."""
+    info = graph.info
+    return [
+        Cost(
+            row.task,
+            info.prompt_parameters(row.length, row.first_layer),
+            (info.width + 1) * len(graph.tasks[row.task].labels),
+        )
+        for row in summary.rows
+    ]
