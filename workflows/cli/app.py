@@ -22,8 +22,8 @@ from workflows.cli import cluster as cli_cluster
 from workflows.cli import doctor as cli_doctor
 from workflows.cli import predict as cli_predict
 from workflows.cli import registry as cli_registry
-from workflows.cli import retrain as cli_retrain
 from workflows.cli import report as cli_report
+from workflows.cli import retrain as cli_retrain
 from workflows.cli import run as cli_run
 from workflows.cli import schedule as cli_schedule
 from workflows.cli import serve as cli_serve

@@ -36,7 +36,8 @@ def lineage(graph: RunGraph, summary: RunSummary) -> Lineage | None:
     """The picture of a run; None where nothing was pretrained and no prompt has a parent."""
     if graph.config.pretrain is None:
         return None
-    sources = {name: len(graph.tasks[name].splits["train"]) for name in graph.config.pretrain_tasks if name in graph.tasks}
+    known = [name for name in graph.config.pretrain_tasks if name in graph.tasks]
+    sources = {name: len(graph.tasks[name].splits["train"]) for name in known}
     children = tuple(row for row in summary.rows if row.start == "shared")
     own = tuple(row for row in summary.rows if row.start != "shared")
     ends = _heights(len(children) + len(own))[: len(children)]
