@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
 from pipeline.errors import InputError
@@ -204,6 +206,16 @@ def test_what_needs_no_token(server, path):
 def test_the_port_is_taken(server, tmp_path):
     with pytest.raises(InputError, match="the port is taken"), start(server, tmp_path / "log"):
         pass
+
+
+def test_nothing_listens_beyond_loopback(server):
+    """Ray's own ports, the proxy's and the replica's for other deployments included."""
+    places = set()
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            listening = [one for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+            places |= {one.laddr.ip for one in listening}
+    assert places and places <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 def test_a_body_without_length_is_bounded_too(server):

@@ -86,7 +86,7 @@ def serve(
                         log_file=log_file,
                     )
                 )
-            _announce(say, running)
+            _announce(say, running, token is not None)
             with suppress(KeyboardInterrupt):
                 while True:
                     time.sleep(3600)
@@ -94,7 +94,7 @@ def serve(
     return 0
 
 
-def _announce(say: Console, running: Running) -> None:
+def _announce(say: Console, running: Running, token: bool) -> None:
     """What answers, where, and what to type next."""
     from workflows.cli.tables import columns
 
@@ -108,7 +108,14 @@ def _announce(say: Console, running: Running) -> None:
         say.print("no task has a champion yet; the first one promoted is served at once")
     for name, why in running.tasks["refused"].items():
         say.print(f"not served: {name}: {why}", style="yellow", markup=False)
-    say.print(f"serving at {running.url} (a page to try it; /openapi.json, /metrics); Ctrl-C stops", markup=False)
-    if rows:
-        row = json.dumps({"rows": [{"task": tasks[0]["task"], "text": "…"}]}, ensure_ascii=False)
-        say.print(f"curl {running.url}/v1/predict --json '{row}'", markup=False, soft_wrap=True)
+    say.print(
+        f"serving at {running.url} (a page to try it; /openapi.json, /metrics); Ctrl-C stops",
+        markup=False,
+        soft_wrap=True,
+    )
+    asked = next((one for one in tasks if one["champion"]), None)
+    if asked is not None:
+        fields = {"text" if field == "tokens" else field: "…" for field in asked["champion"]["fields"]}
+        row = json.dumps({"rows": [{"task": asked["task"], **fields}]}, ensure_ascii=False)
+        secret = " -H 'Authorization: Bearer TOKEN'" if token else ""
+        say.print(f"curl {running.url}/v1/predict{secret} --json '{row}'", markup=False, soft_wrap=True)

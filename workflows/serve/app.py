@@ -37,6 +37,8 @@ class Replica:
     """
 
     def __init__(self, settings: Settings) -> None:
+        if settings.private:
+            _listen_on_loopback()
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.limits = settings.limits
@@ -145,6 +147,15 @@ class Replica:
             up = False
             LOG.exception("the registry could not be looked at, what was there goes on answering")
         self.metrics.champions(self.keeper, up=up)
+
+
+def _listen_on_loopback() -> None:
+    """Ray opens every replica's port for other deployments on all interfaces and unpickles what comes there; there is
+    no setting for it. It does so when the constructor is done."""
+    from ray.serve._private import replica
+
+    bind = replica.add_port_to_grpc_server
+    replica.add_port_to_grpc_server = lambda server, place: bind(server, place.replace("[::]", "127.0.0.1"))
 
 
 def _read(rows: list[dict[str, Any]], champions: Champions) -> list[Waiting]:

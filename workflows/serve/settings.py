@@ -16,6 +16,7 @@ class Settings:
         poll: seconds between two looks at the registry.
         token_sha256: of the bearer token, which itself travels nowhere.
         threads: of torch; 0 leaves them as they are. limits: see there.
+        private: the cluster is this machine's alone, and nobody else is to reach a replica.
     """
 
     uri: str
@@ -24,4 +25,5 @@ class Settings:
     poll: float = 2.0
     token_sha256: str | None = None
     threads: int = 0
+    private: bool = False
     limits: Limits = field(default_factory=Limits)

@@ -102,7 +102,9 @@ def serving(
                 logging_config=quiet,
             )
             threads = settings.threads or own.threads
-            serve.run(deployment.bind(replace(settings, threads=threads)), name=APP, route_prefix="/")
+            serve.run(
+                deployment.bind(replace(settings, threads=threads, private=address is None)), name=APP, route_prefix="/"
+            )
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             yield Running(url, _ask(host, port, token))
         finally:
