@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from workflows.report.cells import best_by, cell_scores
 from workflows.report.charts import Search, curve_chart, length_chart
 from workflows.report.depths import depth_table, depths_tried
-from workflows.report.drawing import MOST_POINTS, Line, axis, interval_axis, interval_row, line_chart, places
+from workflows.report.drawing import MOST_POINTS, Line, Mark, axis, interval_axis, interval_row, line_chart, places
 
 values = st.lists(st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: round(x, 6)), min_size=1, max_size=30)
 
@@ -54,7 +54,8 @@ def test_a_single_point_is_seen():
 
 
 def test_intervals_reach_from_mean_minus_to_mean_plus_deviation():
-    chart = interval_row({"shared": (0.5, 0.25), "scratch": (0.1, 0.0)}, axis([0, 1]), "x")
+    marks = [Mark("shared", 0.5, (0.25, 0.75), "x"), Mark("scratch", 0.1, (0.1, 0.1), "x")]
+    chart = interval_row(marks, axis([0, 1]), "x")
     assert 'class="interval shared" d="M25.0 33.33H75.0"' in chart
     assert "interval scratch" not in chart and 'class="dot scratch" d="M10.0 66.67' in chart
 
@@ -62,7 +63,7 @@ def test_intervals_reach_from_mean_minus_to_mean_plus_deviation():
 def test_names_are_no_markup():
     bad = '"><script>x</script>&'
     chart = line_chart([Line([(0.0, 1.0)], bad, bad)], label=bad, x=places([bad]), y=axis([1.0]), x_title=bad)
-    for made in (chart, interval_row({bad: (0.1, 0.1)}, axis([0, 1]), bad), interval_axis(places([bad]))):
+    for made in (chart, interval_row([Mark(bad, 0.1, (0, 1), bad)], axis([0, 1]), bad), interval_axis(places([bad]))):
         assert "<script" not in made and '""' not in made
 
 

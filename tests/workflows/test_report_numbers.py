@@ -118,7 +118,8 @@ def test_the_figures_for_programs_are_unrounded_and_plain(graph, summary):
         assert task["test"] == scores["winner"]["test"][metric]
         for kind, contender in task["contenders"].items():
             assert contender["score"] == scores[kind]["test"][metric]
-            assert contender["ends"] == list(scores["intervals"]["scores"][kind].values())
+            interval = scores["intervals"]["scores"][kind]
+            assert contender["ends"] == [interval["low"], interval["high"]]
     assert told["seconds"]["pretrain"] == 31.0 and told["complete"] is False
     assert told["gains"][0]["interval"] == [pytest.approx(0.096), pytest.approx(0.142)]
 
