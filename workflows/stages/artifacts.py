@@ -87,8 +87,9 @@ def _save(
         metrics={"dev": {metric: figures["dev"]}, "test": figures["test"]},
         training={"adapt": how, "candidates": candidates, "seed": graph.config.seed, "code": code_version()},
         parents=_parents(graph, chosen),
+        threshold=figures["threshold"],
         **together,
-        **_common(graph),
+        **{**_common(graph), "pooling": graph.pooling_of(name)},
     )
     save_artifact(folder, [Member(one.prompt, one.weight, one.bias) for one in chosen], facts)
 

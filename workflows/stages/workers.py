@@ -5,7 +5,7 @@ Each writes its results into the stage's unfinished folder; the driver alone mak
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from pipeline.training.answering import answer_together
 from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.cohort import Cohort, CohortSettings
 from pipeline.training.distil import DistilSettings, distil
-from pipeline.training.evaluate import score_answers, score_rows
+from pipeline.training.evaluate import SplitRows
 from pipeline.training.greedy import choose_ensemble
 from pipeline.training.pretrain import Pretraining, PretrainSettings
 from pipeline.training.results import load_shared, load_trained, save_shared, save_trained
@@ -126,13 +126,15 @@ def ensemble(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
     task = PreparedTask.load(Path(payload["task"]))
     trained = load_trained(Path(payload["trained"]))
     answers = replica.answer(task, "dev", trained, world, "ensemble")
+    rows_of = SplitRows(task, "dev")
     chosen = choose_ensemble(
         ranked(trained),
         answers.probabilities,
-        torch.from_numpy(task.label_ids("dev")),
+        answers.evidence(task.right("dev")),
         answers.offsets,
         payload["size"],
-        lambda classes, rows: score_rows(task, "dev", classes, rows),
+        lambda told, rows: rows_of.judge(told, rows=rows).score,
+        task.kind.combinations,
     )
     result = {
         "members": list(chosen.members),
@@ -164,15 +166,20 @@ def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
     chosen: Mapping[str, Any] = payload["ensemble"] or {"members": [], "combine": "mean", "dev": None}
     looked_at = [winner, *chosen["members"], *cells["shared"], *cells["scratch"]]
     used = sorted({*looked_at, *([] if from_scratch is None else [from_scratch])})
-    answers = replica.answer(task, "test", [trained[n] for n in used] + distilled, world, "evaluate")
+    all_used = [trained[n] for n in used] + distilled
+    # Where answers depend on a threshold, dev chooses it for each of them before test is looked at.
+    on_dev = replica.answer(task, "dev", all_used, world, "evaluate").probabilities if task.kind.thresholded else None
+    on_test = replica.answer(task, "test", all_used, world, "evaluate").probabilities  # [K, A, C]
+    dev_rows, test_rows = SplitRows(task, "dev"), SplitRows(task, "test")
     place = {n: k for k, n in enumerate(used)}
 
-    def score(classes: torch.Tensor) -> dict[str, float]:
-        return score_answers(task, "test", classes, answers.offsets)
+    def score(chosen: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Any]:
+        threshold = None if on_dev is None else dev_rows.judge(chosen(on_dev)).threshold
+        return {"threshold": threshold, "test": test_rows.judge(chosen(on_test), threshold).figures}
 
     def of_candidate(one: Trained, n: int, k: int) -> dict[str, Any]:
         facts = {"number": n, **vars(one.candidate), "name": one.candidate.name, "dev": one.score}
-        return {**facts, "test": score(answers.logits[k].argmax(-1))}
+        return {**facts, **score(lambda p: p[k])}
 
     def of_place(n: int) -> dict[str, Any]:
         return of_candidate(trained[n], n, place[n])
@@ -188,7 +195,6 @@ def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
     }
     if chosen["members"]:
         members = torch.tensor([place[n] for n in chosen["members"]])
-        combined = COMBINATIONS[chosen["combine"]](answers.probabilities[members])
-        result["ensemble"] = {**chosen, "test": score(combined.argmax(-1))}
+        result["ensemble"] = {**chosen, **score(lambda p: COMBINATIONS[chosen["combine"]](p[members]))}
     save_json(Path(payload["out"]) / "scores.json", result)
     return result
