@@ -108,9 +108,11 @@ class HeadBank(nn.Module):
         logits, places, used, counted = [], [], [], []
         for n in torch.unique(head).tolist():
             place = (owner == n).nonzero()[:, 0]  # [A_n]
-            scores = F.linear(vectors[place], self.weights[n], self.biases[n])  # [A_n, C_n]
-            own, from_first = torch.unique(units[place], return_inverse=True)  # the head's units, [U_n] and [A_n]
             one = self.heads[n]
+            scores = F.linear(
+                vectors[place], self.weights[n], self.biases[n] if one.scale.biased else None
+            )  # [A_n, C_n]
+            own, from_first = torch.unique(units[place], return_inverse=True)  # the head's units, [U_n] and [A_n]
             gold = Gold(labels[place], None if targets is None or not one.by_targets else targets[place, : one.outputs])
             loss = loss.index_put((own,), one.scale.evidence(scores, gold, from_first).loss(len(own)))
             logits.append(scores)

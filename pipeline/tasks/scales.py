@@ -62,6 +62,9 @@ class Evidence:
 class Scale(Protocol):
     """A meaning of scores. `scores` are [..., A, C], `unit` [A] counts from 0 and does not descend."""
 
+    biased: bool
+    """Whether a bias, the same for all answers, means anything."""
+
     def logs(self, scores: Tensor, unit: Tensor) -> Tensor:
         """Logarithms of probabilities, [..., A, C]."""
 
@@ -71,6 +74,8 @@ class Scale(Protocol):
 
 class Classes:
     """Each answer is one of C classes; targets, where given, are a distribution over them."""
+
+    biased = True
 
     def logs(self, scores: Tensor, unit: Tensor) -> Tensor:
         return scores.log_softmax(-1)
@@ -86,6 +91,8 @@ class Classes:
 
 class Labels:
     """Each answer is any of C labels, each by itself."""
+
+    biased = True
 
     def logs(self, scores: Tensor, unit: Tensor) -> Tensor:
         return F.logsigmoid(scores)
@@ -104,6 +111,8 @@ class Places:
     (Clark & Gardner 2018, section 3.2, "shared-norm"). Where several are right, their probabilities add up (ibid.,
     section 2.2).
     """
+
+    biased = False  # of scores that are compared with each other a constant falls out; trained, it would follow noise
 
     def logs(self, scores: Tensor, unit: Tensor) -> Tensor:
         return scores - _log_sum(scores, unit).index_select(-2, unit)
