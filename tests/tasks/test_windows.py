@@ -52,9 +52,8 @@ def test_offsets_lead_back_into_the_text(
     if not own or not tokenizer(question, add_special_tokens=False)["input_ids"]:
         return
     first = data.draw(st.integers(0, len(own) - 1))
-    last = data.draw(
-        st.integers(first, min(len(own), first + LONGEST - 8) - 1)
-    )  # bytes of a character are tokens apart
+    # well below the longest answer: where tokens are bytes, an answer takes in the other bytes of its last character
+    last = data.draw(st.integers(first, min(len(own), first + LONGEST - 8) - 1))
     start, end = own[first][0], max(own[first][0] + 1, own[last][1])
     answer = context[start:end]
     gold = {"text": [answer], "answer_start": [start]}
@@ -78,8 +77,8 @@ def test_offsets_lead_back_into_the_text(
         assert told.strip() == answer.strip() or answer.strip() in told
 
 
-def reading(starts: list[float], ends: list[float], words: list[int], context: str = "abcdefgh") -> Reading:
-    """One character per token; NONE begins a window."""
+def reading(starts: list[float], ends: list[float], words: list[int], context: str = "xbcdefgh") -> Reading:
+    """One character per token, none of them an article; NONE begins a window."""
     marks = {"words": words, "ends": [word if word == NONE else word + 1 for word in words]}
     return Reading(torch.tensor([starts, ends]).T, marks, {"context": context})
 
@@ -94,7 +93,7 @@ def test_the_best_span_by_hand() -> None:
 
 def test_a_span_lies_in_one_window_and_windows_compare() -> None:
     one = reading([0, 0.5, 0.1, 0, 0.2, 0.2], [0, 0.1, 0.0, 0, 0.4, 0.5], [NONE, 0, 1, NONE, 1, 2])
-    # 0.5 * 0.5 from the first window into the second is none; within: 0.5 * 0.1, 0.2 * 0.4, 0.2 * 0.5 ; of equals the shorter
+    # 0.5 * 0.5 across windows is none; within: 0.5 * 0.1, 0.2 * 0.4, twice 0.2 * 0.5, of which the shorter counts
     assert QA.tell(one, (), "f1", None)["score"] == pytest.approx(0.1)
     assert QA.read(one, (), "f1", None) == "c"
 
@@ -103,19 +102,19 @@ def test_no_answer_counts_over_all_windows() -> None:
     one = reading([0.3, 0.3, 0.3, 0.1], [0.3, 0.3, 0.3, 0.1], [NONE, 0, NONE, 1])
     told = QA.tell(one, (), "f1", 0.5)
     assert told == pytest.approx({"answer": "", "start": None, "end": None, "score": 0.36, "no_answer": 0.36})
-    assert QA.read(one, (), "f1", 0.19) == "a", "0.09 beside 0.36 is surer than 0.19"
+    assert QA.read(one, (), "f1", 0.19) == "x", "0.09 beside 0.36 is surer than 0.19"
 
 
 def test_the_threshold_by_hand() -> None:
     """Sure 0.9 right, 0.6 of an unanswerable row, 0.5 right, 0.2 of an unanswerable row: best is to answer the first
     three, or the first alone, with 3 of 4 right; the surer place is taken."""
     rows = [reading([1 - s, s], [1 - s, s], [NONE, 0]) for s in (0.75, 0.55, 0.5, 1 / 3)]
-    there, nothing = {"text": ["a"], "answer_start": [0]}, {"text": [], "answer_start": []}
+    there, nothing = {"text": ["x"], "answer_start": [0]}, {"text": [], "answer_start": []}
     gold = [there, nothing, there, nothing]
     chosen = QA.choose_threshold(rows, gold, (), "exact")
     assert chosen == pytest.approx(0.9)
     told = [QA.read(one, (), "exact", chosen) for one in rows]
-    assert told == ["a", "", "", ""] and QA.score("exact", gold, told)["exact"] == 0.75
+    assert told == ["x", "", "", ""] and QA.score("exact", gold, told)["exact"] == 0.75
     assert QA.choose_threshold(rows, [there] * 4, (), "exact") == 0.0
     assert [QA.read(one, (), "f1", QA.choose_threshold(rows, [nothing] * 4, (), "f1")) for one in rows] == [""] * 4
 
@@ -125,7 +124,7 @@ def test_the_threshold_by_hand() -> None:
 def test_no_other_threshold_does_better(rows: list[tuple[float, bool, bool]]) -> None:
     readings = [reading([1 - s, s], [1 - s, s], [NONE, 0]) for s, _, _ in rows]
     gold = [
-        {"text": ["a" if right else "b"], "answer_start": [0]} if there else {"text": [], "answer_start": []}
+        {"text": ["x" if right else "b"], "answer_start": [0]} if there else {"text": [], "answer_start": []}
         for _, there, right in rows
     ]
 
