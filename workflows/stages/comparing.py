@@ -6,7 +6,6 @@ own rules. So what is compared is what would be used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
