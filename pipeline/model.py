@@ -1,7 +1,8 @@
 """One frozen backbone, many prompts, one batch: the one forward pass of deepprompt.
 
-Every row of a batch says which example it holds (`example`), which prompt it runs under (`prompt`) and which head
-answers it (`head`). Pretraining, search, ensembling and serving are this forward pass with different maps:
+Every row of a batch says which sequence it holds (`example`), which prompt it runs under (`prompt`), which head answers
+it (`head`) and with which rows it is scored (`unit`). Pretraining, search, ensembling and serving are this forward pass
+with different maps:
 
     examples [R, T] ──► layers below the prompts: the trunk, once per example, or read from the cache
                               │ example [B]: a row enters at its prompt's first layer
@@ -28,15 +29,13 @@ class PromptedModel(nn.Module):
         backbone: frozen; whole or sharded.
         bank: the prompts in play; None for the bare backbone.
         heads: the heads in play.
-        pooling: what a sentence's vector is: "mean" over its tokens, the "first" token, or the "last".
     """
 
-    def __init__(self, backbone: Backbone, bank: PromptBank | None, heads: HeadBank, pooling: str = "mean") -> None:
+    def __init__(self, backbone: Backbone, bank: PromptBank | None, heads: HeadBank) -> None:
         super().__init__()
         self.backbone = backbone
         self.bank = bank
         self.heads = heads
-        self.pooling = pooling
 
     def trainable(self) -> list[nn.Parameter]:
         """The prompts and the heads, in a fixed order: all that is ever trained, saved or reduced over workers."""
@@ -56,7 +55,9 @@ class PromptedModel(nn.Module):
             hidden = self._prompted(batch, self.bank, places, first_layer)
         row, column = batch.answer[batch.example].nonzero(as_tuple=True)  # [A], [A]
         vectors = self.vectors(hidden, mask, batch.head, row, column)
-        return self.heads(vectors, row, batch.labels[batch.example[row], column], batch.head)
+        at = batch.example[row], column
+        targets = None if batch.targets is None else batch.targets[at]  # [A, W]
+        return self.heads(vectors, row, batch.labels[at], batch.head, batch.unit, targets)
 
     def _prompted(self, batch: Batch, bank: PromptBank, places: int | None, first_layer: int) -> Tensor:
         """Hidden states [B, T, M]: rows go through the backbone in the order of their first layers, and come back."""
@@ -98,7 +99,7 @@ class PromptedModel(nn.Module):
         return entering
 
     def vectors(self, hidden: Tensor, mask: Tensor, head: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        """What each answer reads: the hidden state at its position, or its sentence's pooled vector.
+        """What each answer reads: the hidden state at its position, or its sequence's pooled vector.
 
         Args:
             hidden: [B, T, M]. mask: [B, T]. head: [B]. row, column: [A], the answers' places in the batch.
@@ -107,16 +108,21 @@ class PromptedModel(nn.Module):
             [A, M].
         """
         vectors = hidden[row, column]
-        of_sentence = self.heads.pooled[head][row]  # [A] bool
-        if self.pooling == "first" or not bool(of_sentence.any()):
-            return vectors
-        rows = row[of_sentence]  # [S], one answer per sentence
-        seen = mask[rows]  # [S, T]
-        if self.pooling == "last":
-            last = seen.shape[1] - 1 - seen.flip(1).int().argmax(1)  # [S]
-            pooled = hidden[rows, last]  # [S, M]
-        else:
-            weight = seen.unsqueeze(1).to(hidden.dtype)  # [S, 1, T]
-            whole = hidden if len(rows) == len(hidden) else hidden[rows]
-            pooled = torch.bmm(weight, whole).squeeze(1) / weight.sum(2)  # [S, M]
-        return vectors.index_copy(0, of_sentence.nonzero()[:, 0], pooled)
+        for pooling, pool in (("mean", _mean), ("last", _last)):
+            pooled = self.heads.pooled(head, pooling)[row]  # [A] bool, one answer per sequence
+            if bool(pooled.any()):
+                vectors = vectors.index_copy(0, pooled.nonzero()[:, 0], pool(hidden, mask, row[pooled]))
+        return vectors
+
+
+def _mean(hidden: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
+    """The mean over the tokens of some rows [S]: hidden [B, T, M], mask [B, T] → [S, M]."""
+    weight = mask[rows].unsqueeze(1).to(hidden.dtype)  # [S, 1, T]
+    whole = hidden if len(rows) == len(hidden) else hidden[rows]
+    return torch.bmm(weight, whole).squeeze(1) / weight.sum(2)
+
+
+def _last(hidden: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
+    """The last token of some rows [S]: hidden [B, T, M], mask [B, T] → [S, M]."""
+    seen = mask[rows]  # [S, T]
+    return hidden[rows, seen.shape[1] - 1 - seen.flip(1).int().argmax(1)]

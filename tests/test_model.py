@@ -12,11 +12,28 @@ import torch
 from pipeline.backbone import load_backbone
 from pipeline.model import PromptedModel
 from pipeline.prompts import PromptBank
-from pipeline.tasks import HeadBank, collate
+from pipeline.tasks import Head, HeadBank, collate
+from pipeline.tasks.scales import CLASSES, LABELS, PLACES
 from tests.tiny import FAMILIES, states_of, tiny_backbone
 
-KINDS = ["cls", "token", "cls"]
-CLASSES = [3, 5, 2]
+CLASSES_OF = {"cls": 3, "token": 5, "labels": 4, "poles": 2, "choice": 1, "span": 2}
+KINDS = list(CLASSES_OF)
+
+
+def heads_of(width, pooling="mean"):
+    """A head of every kind: one class of several, by sentence and by word; any of several labels; a number; a choice; a
+    span."""
+    scales = {"labels": LABELS, "choice": PLACES, "span": PLACES}
+    shapes = [
+        Head(
+            outputs,
+            scales.get(kind, CLASSES),
+            None if kind in ("token", "span") else pooling,
+            kind not in ("cls", "token"),
+        )
+        for kind, outputs in CLASSES_OF.items()
+    ]
+    return HeadBank(shapes, width, range(len(shapes)))
 
 
 @cache
@@ -27,20 +44,30 @@ def model_of(family, pooling="mean"):
     prompts = [
         torch.randn(info.layers, 2, info.heads, places, info.head_size, generator=draw) for places in (5, 0, 2, 7)
     ]
-    return PromptedModel(
-        backbone, PromptBank(prompts, info.layers), HeadBank(CLASSES, info.width, [0, 1, 2], KINDS), pooling
-    )
+    return PromptedModel(backbone, PromptBank(prompts, info.layers), heads_of(info.width, pooling))
 
 
-def rows_of(model, count=8):
+def rows_of(model, count=12):
+    """(example, prompt, head): sequences of unequal length, one per row or, of choices and spans, several."""
     random = np.random.default_rng(1)
     rows = []
     for i in range(count):
-        head = int(random.integers(3))
-        ids = random.integers(5, model.backbone.info.vocabulary, int(random.integers(3, 11)))
-        answer = [0] if KINDS[head] == "cls" else sorted(random.choice(len(ids), 2, replace=False).tolist())
-        labels = random.integers(CLASSES[head], size=len(answer)).tolist()
-        rows.append(({"input_ids": ids.tolist(), "answer": answer, "labels": labels}, i % 4, head))
+        head = i % len(KINDS)
+        kind, outputs = KINDS[head], CLASSES_OF[KINDS[head]]
+        sequences = []
+        for _ in range(int(random.integers(2, 4)) if kind in ("choice", "span") else 1):
+            ids = random.integers(5, model.backbone.info.vocabulary, int(random.integers(3, 11)))
+            several = kind in ("token", "span")
+            answer = sorted(random.choice(len(ids), 2, replace=False).tolist()) if several else [0]
+            labels = random.integers(outputs, size=len(answer)).tolist()
+            one = {"input_ids": ids.tolist(), "answer": answer, "labels": labels}
+            if kind == "poles":
+                place = float(random.random())
+                one["targets"] = [1 - place, place]
+            elif kind not in ("cls", "token"):
+                one["targets"] = random.integers(2, size=outputs * len(answer)).astype(float).tolist()
+            sequences.append(one)
+        rows.append((sequences, i % 4, head))
     return rows
 
 
@@ -50,13 +77,15 @@ def batch_of(rows):
 
 
 def answers_by_row(model, rows):
-    """(loss, logits [answers, classes]) per row."""
+    """(loss, logits [answers, classes]) per unit."""
+    batch = batch_of(rows)
     with torch.no_grad():
-        out = model(batch_of(rows))
+        out = model(batch)
     found = {}
     for logits, place in zip(out.logits, out.place, strict=True):
-        for row in torch.unique(out.row[place]).tolist():
-            found[row] = (out.loss[row], logits[out.row[place] == row])
+        unit = batch.unit[out.row[place]]
+        for n in torch.unique(unit).tolist():
+            found[n] = (out.loss[n], logits[unit == n])
     return [found[i] for i in range(len(rows))]
 
 
@@ -89,9 +118,9 @@ def test_rows_enter_where_their_prompts_begin_and_get_what_they_get_alone(family
     shapes = [(info.layers, 5), (1, 3), (2, 5), (1, 7)]
     prompts = [torch.randn(k, 2, info.heads, p, info.head_size, generator=draw) for k, p in shapes]
     model = PromptedModel(backbone, PromptBank(prompts, info.layers), model_of(family).heads)
-    examples = [row for row, _, _ in rows_of(model)[:3]]
-    heads = [head for _, _, head in rows_of(model)[:3]]
-    order = [(e, n) for n in (3, 0, 2, 1) for e in (2, 0, 1)]
+    examples = [row for row, _, _ in rows_of(model)[2:6]]
+    heads = [head for _, _, head in rows_of(model)[2:6]]
+    order = [(e, n) for n in (3, 0, 2, 1) for e in (2, 0, 3, 1)]
     batch = collate(
         examples,
         example=[e for e, _ in order],
@@ -111,15 +140,14 @@ def test_rows_enter_where_their_prompts_begin_and_get_what_they_get_alone(family
 
 def _bare_layers_below(model, prompt, example, head):
     """The row by itself, all layers run from the embeddings; the prompt is put into the upper ones directly."""
-    info, ids = model.backbone.info, torch.tensor([example["input_ids"]])
-    states = states_of(prompt[:, None], [0], [prompt.shape[3]], info.layers - len(prompt))
+    info, batch = model.backbone.info, collate([example], prompt=[0], head=[head], pad_token_id=0)
+    states = states_of(prompt[:, None], [0] * batch.size, [prompt.shape[3]], info.layers - len(prompt))
     with torch.no_grad():
-        mask = torch.ones_like(ids, dtype=torch.bool)
-        hidden = model.backbone(ids, mask, prompts=states)
-        batch = collate([example], prompt=[0], head=[head], pad_token_id=0)
+        hidden = model.backbone(batch.input_ids, batch.attention_mask, prompts=states)
         row, column = batch.answer.nonzero(as_tuple=True)
-        vectors = model.vectors(hidden, mask, batch.head, row, column)
-        return model.heads(vectors, row, batch.labels[row, column], batch.head).loss[0]
+        vectors = model.vectors(hidden, batch.attention_mask, batch.head, row, column)
+        targets = None if batch.targets is None else batch.targets[row, column]
+        return model.heads(vectors, row, batch.labels[row, column], batch.head, batch.unit, targets).loss[0]
 
 
 def test_cutting_a_prompt_is_the_shorter_prompt():

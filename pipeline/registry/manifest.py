@@ -13,6 +13,7 @@ from pipeline.backbone import BackboneInfo
 from pipeline.backbone.source import BUILT_IN
 from pipeline.errors import InputError, nearest, raise_all
 from pipeline.tasks import TASK_TYPES, PreparedTask, check_task_name
+from pipeline.tasks.windows import OVERLAP
 
 FORMAT_VERSION = 2
 """Version 1 had one `first_layer` for all members and counted the layers from there; `_upgraded` reads it."""
@@ -62,23 +63,28 @@ class TaskIdentity(Section):
 
     type: Text
     labels: tuple[str, ...] = Field(min_length=1)
-    """A class id is a place in it."""
+    """What the head's outputs stand for; a class id is a place in it."""
     columns: dict[str, str]
     """Our column → its name in the data."""
     max_tokens: Count | None
     too_long: Literal["truncate", "refuse"]
     metric: Text
+    overlap: Annotated[int, Field(ge=0)] = OVERLAP
+    """Tokens that windows of a long text share."""
 
     @classmethod
     def of(cls, task: PreparedTask) -> TaskIdentity:
         """The identity of a prepared task."""
-        rules = {key: task.rules[key] for key in ("columns", "max_tokens", "too_long")}
+        rules = {key: task.rules[key] for key in ("columns", "max_tokens", "too_long", "overlap")}
         return cls.model_validate({"type": task.type, "labels": task.labels, "metric": task.metric, **rules})
 
     @model_validator(mode="after")
     def _sound(self) -> TaskIdentity:
         if self.type not in TASK_TYPES:
             raise ValueError(f"unknown task type {self.type!r}, expected one of {', '.join(TASK_TYPES)}")
+        outputs = TASK_TYPES[self.type].outputs
+        if outputs is not None and len(outputs) != len(self.labels):
+            raise ValueError(f"{len(self.labels)} labels do not fit the {len(outputs)} outputs of {self.type!r}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("a label occurs twice")
         return self
@@ -104,6 +110,8 @@ class Facts(Section):
     """How members answer together; None for a single one."""
     votes: tuple[Count, ...] | None = None
     """How often each member counts; None for once each."""
+    threshold: float | None = None
+    """That its answers are read with, as dev chose it; None where the type has none."""
     layers: Count
     """Of the backbone; a prompt stands in the uppermost ones."""
     width: Count

@@ -24,8 +24,10 @@ from pipeline.prompts import COMBINATIONS, PromptBank
 from pipeline.registry.artifact import Artifact, check_backbone
 from pipeline.registry.manifest import BackboneIdentity
 from pipeline.registry.rows import RowReader
-from pipeline.tasks import TASK_TYPES, HeadBank, collate, length_batches
+from pipeline.tasks import Example, HeadBank, collate, length_batches, make_head
 
+TOKENS_PER_FORWARD = 8192
+"""Of the widest batch before its rows are repeated per member: long rows share batches with fewer others."""
 _TOLD = 10  # mistakes in rows told at once
 
 
@@ -58,26 +60,28 @@ class Predictor:
         self.backbone = backbone
         self.rows_per_batch = rows_per_batch
         self.readers: dict[str, RowReader] = {}
-        groups: dict[str, dict[str, Artifact]] = {}
         for name, artifact in artifacts.items():
             manifest = artifact.manifest
             if manifest.task is None:
                 raise InputError("a shared prompt answers nothing: it has no head", where=f"artifact {manifest.name!r}")
             check_backbone(artifact, backbone.info)
             self.readers[name] = RowReader(name, artifact, backbone.tokenizer, backbone.info)
-            groups.setdefault(manifest.pooling, {})[name] = artifact  # a model pools one way; in a run all agree
-        self._groups = [_Group(backbone, group) for group in groups.values()]
+        self._group = _Group(backbone, artifacts)
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The answers, in the order of the rows.
 
         Args:
-            rows: each with the fields of its task (text; text_a and text_b; tokens, or text split on whitespace), and
-                `task` where there are several. Other fields are ignored.
+            rows: each with the fields of its task (text; text_a and text_b; tokens, or text split on whitespace;
+                question and choices; question and context), and `task` where there are several. Other fields are
+                ignored.
 
         Returns:
-            For sentences and pairs {"task", "label", "score", "scores": {label: probability}}; for words {"task",
-            "tokens", "tags", "spans": [{"label", "start", "end", "text"}]}; start and end count words, end excluded.
+            `task`, and what its type tells (`TaskType.tell`): for sentences and pairs {"label", "score", "scores":
+            {label: probability}}; for sets of labels {"labels", "scores"}; for numbers {"score"}; for words {"tokens",
+            "tags", "spans": [{"label", "start", "end", "text"}]}, start and end counting words, end excluded; for
+            choices {"label", "choice", "score", "scores"}; for questions {"answer", "start", "end", "score",
+            "no_answer"}, start and end counting characters of the context.
 
         Raises:
             InputError: a row is unsound; every row is looked at before anything is computed.
@@ -106,10 +110,8 @@ class Predictor:
         """The answers to rows that `read` gave, of one call or of many, in the order of the rows."""
         names, encoded = [row.name for row in rows], [row.encoded for row in rows]
         answers: list[dict[str, Any]] = [{} for _ in rows]
-        for group in self._groups:
-            own = [i for i, name in enumerate(names) if name in group.members]
-            for i, probabilities in group.probabilities(names, encoded, own, self.rows_per_batch):
-                answers[i] = self.readers[names[i]].answer(rows[i].canonical, encoded[i], probabilities)
+        for i, probabilities in self._group.probabilities(names, encoded, self.rows_per_batch) if rows else []:
+            answers[i] = self.readers[names[i]].answer(rows[i].canonical, encoded[i], probabilities)
         return answers
 
     def _read(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
@@ -143,11 +145,7 @@ class Predictor:
 
 
 class _Group:
-    """Tasks whose prompts share a bank.
-
-    Args:
-        artifacts: name → artifact, all of the same pooling.
-    """
+    """The prompts of all tasks, in one bank."""
 
     def __init__(self, backbone: Backbone, artifacts: Mapping[str, Artifact]) -> None:
         self.members: dict[str, range] = {}  # name → its places in the bank, which are those in the head bank
@@ -156,38 +154,40 @@ class _Group:
         for name, artifact in artifacts.items():
             start = self.members[next(reversed(self.members))].stop if self.members else 0
             self.members[name] = range(start, start + len(artifact.members))
-        first = every[0][0]
-        classes, kinds = [], []
+        shapes = []
         for manifest, _ in every:
             assert manifest.task is not None
-            classes.append(len(manifest.task.labels))
-            kinds.append(TASK_TYPES[manifest.task.type].head)
+            shapes.append(make_head(manifest.task.type, manifest.task.labels, manifest.pooling))
         bank = PromptBank([member.prompt for _, member in every], backbone.info.layers)
-        heads = HeadBank(classes, backbone.info.width, [0] * len(every), kinds)
+        heads = HeadBank(shapes, backbone.info.width, [0] * len(every))
         for n, (_, member) in enumerate(every):
             assert member.weight is not None and member.bias is not None
             heads.put(n, member.weight, member.bias)
-        self.model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device), first.pooling)
+        self.model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device))
         self.pad = backbone.tokenizer.pad_token_id or 0
 
     @torch.no_grad()
     def probabilities(
-        self, names: Sequence[str], encoded: Sequence[Mapping[str, Any]], own: Sequence[int], rows_per_batch: int
+        self, names: Sequence[str], encoded: Sequence[Example], rows_per_batch: int
     ) -> Iterator[tuple[int, Tensor]]:
-        """(row, its combined probabilities [A_row, C]) for the rows `own`, in no particular order."""
-        lengths = [len(encoded[i]["input_ids"]) for i in own]
-        for places in length_batches(lengths, rows_per_batch) if own else []:
-            yield from self._batch(names, encoded, [own[place] for place in places])
+        """(row, its combined probabilities [A_row, C]) for every row, in no particular order."""
+        lengths = [max(len(one["input_ids"]) for one in row) for row in encoded]
+        counts = np.array([len(row) for row in encoded])
+        for batch in length_batches(lengths, rows_per_batch, sequences=counts, tokens=TOKENS_PER_FORWARD):
+            yield from self._batch(names, encoded, batch.tolist())
 
     def _batch(
-        self, names: Sequence[str], encoded: Sequence[Mapping[str, Any]], batch: Sequence[int]
+        self, names: Sequence[str], encoded: Sequence[Example], batch: Sequence[int]
     ) -> Iterator[tuple[int, Tensor]]:
         rows = [(r, n) for r, i in enumerate(batch) for n in self.members[names[i]]]
         index = [n for _, n in rows]
         examples = [encoded[i] for i in batch]
         held = collate(examples, example=[r for r, _ in rows], prompt=index, head=index, pad_token_id=self.pad)
         answers = self.model(held.to(self.model.backbone.device))
-        by_head = {n: logits.softmax(-1).cpu() for n, logits in zip(answers.heads, answers.logits, strict=True)}
+        by_head = {
+            n: self.model.heads.heads[n].scale.logs(logits, unit).exp().cpu()
+            for n, logits, unit in zip(answers.heads, answers.logits, answers.unit, strict=True)
+        }
         for name in dict.fromkeys(names[i] for i in batch):
             # A head's answers come in the order of its rows, which is the same for all members of a task.
             stacked = torch.stack([by_head[n] for n in self.members[name]])  # [K, A, C]
@@ -196,7 +196,7 @@ class _Group:
                 stacked = stacked.repeat_interleave(torch.tensor(votes), dim=0)
             combined = stacked[0] if combine is None else COMBINATIONS[combine](stacked)  # [A, C]
             own = [i for i in batch if names[i] == name]
-            counts: NDArray[np.int64] = np.array([len(encoded[i]["answer"]) for i in own])
+            counts: NDArray[np.int64] = np.array([sum(len(one["answer"]) for one in encoded[i]) for i in own])
             yield from zip(own, combined.split(counts.tolist()), strict=True)  # type: ignore[no-untyped-call]
 
 

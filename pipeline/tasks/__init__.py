@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pipeline.tasks.batching import IGNORED, Batch, collate, length_batches, token_batches
+from pipeline.tasks.batching import IGNORED, Batch, collate, length_batches
 from pipeline.tasks.encode import encode_split
-from pipeline.tasks.encoded import EncodedSplit
-from pipeline.tasks.heads import Answers, HeadBank
+from pipeline.tasks.encoded import EncodedSplit, Example
+from pipeline.tasks.heads import Answers, Head, HeadBank
 from pipeline.tasks.load import Task, load_task
-from pipeline.tasks.metrics import decode_answers, resolve_metric, score
+from pipeline.tasks.metrics import score
 from pipeline.tasks.mixture import Mixture
-from pipeline.tasks.prepared import PreparedTask, prepare_task
-from pipeline.tasks.spec import SPLITS, TASK_TYPES, DataSource, TaskSpec, TaskType, check_spec, check_task_name
+from pipeline.tasks.prepared import PreparedTask, make_head, prepare_task
+from pipeline.tasks.scales import Evidence, Gold
+from pipeline.tasks.spec import SPLITS, DataSource, TaskSpec, check_spec, check_task_name
+from pipeline.tasks.types import TASK_TYPES, Reading, TaskType
 
 __all__ = [
     "IGNORED",
@@ -20,21 +22,24 @@ __all__ = [
     "Batch",
     "DataSource",
     "EncodedSplit",
+    "Evidence",
+    "Example",
+    "Gold",
+    "Head",
     "HeadBank",
     "Mixture",
     "PreparedTask",
+    "Reading",
     "Task",
     "TaskSpec",
     "TaskType",
     "check_spec",
     "check_task_name",
     "collate",
-    "decode_answers",
     "encode_split",
     "length_batches",
     "load_task",
+    "make_head",
     "prepare_task",
-    "resolve_metric",
     "score",
-    "token_batches",
 ]

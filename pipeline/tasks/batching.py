@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.tasks.encoded import Example
+
 IGNORED = -100  # the class id of a position that has no (known) answer; torch's cross entropy skips it by default
 
 # Rows are shuffled in pools of this many batches and sorted by length inside a pool: enough to make neighbours alike in
@@ -20,10 +22,10 @@ _POOL_BATCHES = 32
 
 @dataclass(frozen=True)
 class Batch:
-    """R examples padded on the right to T tokens, and the B rows in which they stand under their prompts.
+    """R sequences padded on the right to T tokens, and the B rows in which they stand under their prompts.
 
-    An example that runs under several prompts stands in several rows, and what the prompts have in common is computed
-    once.
+    A sequence that runs under several prompts stands in several rows, and what the prompts have in common is computed
+    once. Rows that are scored together are a unit: most units are one row, those of choices and of long texts several.
 
     Args:
         input_ids: [R, T] int64.
@@ -31,11 +33,14 @@ class Batch:
         token_type_ids: [R, T] int64, or None where the tokenizer has none.
         answer: [R, T] bool, True where the task answers.
         labels: [R, T] int64, class ids at answer positions, `IGNORED` elsewhere and where the gold label is unseen.
-        example: [B] int64, the example of each row.
+        targets: [R, T, W] float32, gold numbers of tasks whose gold is not a class id, W the most that a position has;
+            None where the batch holds no such task.
+        example: [B] int64, the sequence of each row.
         prompt: [B] int64, the prompt of the bank that each row runs under.
         head: [B] int64, the head that answers each row.
-        weight: [B] float32, each row's share of the loss.
-        trunk: layer → [R, T, M], the examples' activations there under no prompt, where they are known.
+        unit: [B] int64, ascending, the unit of each row; a unit's rows have one prompt and one head.
+        weight: [U] float32, each unit's share of the loss.
+        trunk: layer → [R, T, M], the sequences' activations there under no prompt, where they are known.
     """
 
     input_ids: Tensor
@@ -46,7 +51,9 @@ class Batch:
     example: Tensor
     prompt: Tensor
     head: Tensor
+    unit: Tensor
     weight: Tensor
+    targets: Tensor | None = None
     trunk: Mapping[int, Tensor] = field(default_factory=dict)
 
     @property
@@ -64,7 +71,7 @@ class Batch:
 
 
 def collate(
-    examples: Sequence[Mapping[str, Any]],
+    examples: Sequence[Example | Mapping[str, Any]],
     *,
     prompt: Sequence[int],
     head: Sequence[int],
@@ -75,27 +82,48 @@ def collate(
     """Pads encoded rows (of `EncodedSplit`) to the longest of them.
 
     Args:
-        examples: R mappings with `input_ids`, `labels`, `answer` and perhaps `token_type_ids`.
-        prompt: index into the prompt bank, per row.
-        head: index of the head, per row.
+        examples: each a mapping with `input_ids`, `labels`, `answer` and perhaps `token_type_ids` and `targets`, or a
+            list of such sequences that are scored together.
+        prompt: index into the prompt bank, per unit.
+        head: index of the head, per unit.
         pad_token_id: written where an example has ended; masked, so a tokenizer without one may give 0.
-        example: which example each of the B rows holds; by default every example stands in one row.
-        weight: per row; 1 each by default.
+        example: which example each of the U units holds; by default every example stands in one unit.
+        weight: per unit; 1 each by default.
     """
     if not examples:
         raise ValueError("a batch needs at least one row")
     example = range(len(examples)) if example is None else example
-    rows = len(example)
-    if len(prompt) != rows or len(head) != rows or (weight is not None and len(weight) != rows):
-        raise ValueError(f"{rows} rows need as many prompt, head and weight entries")
-    longest = max(len(one["input_ids"]) for one in examples)
-    shape = (len(examples), longest)
+    units = len(example)
+    if len(prompt) != units or len(head) != units or (weight is not None and len(weight) != units):
+        raise ValueError(f"{units} rows need as many prompt, head and weight entries")
+    grouped = [[one] if isinstance(one, Mapping) else one for one in examples]
+    counts = np.array([len(group) for group in grouped], dtype=np.int64)
+    starts = np.cumsum(counts) - counts
+    own = np.asarray(example, dtype=np.int64)
+    unit = np.repeat(np.arange(units), counts[own])  # [B]
+    rows = np.concatenate([np.arange(starts[e], starts[e] + counts[e]) for e in own])
+    return Batch(
+        **_padded([sequence for group in grouped for sequence in group], pad_token_id),
+        example=torch.from_numpy(rows),
+        prompt=torch.tensor(prompt, dtype=torch.int64)[unit],
+        head=torch.tensor(head, dtype=torch.int64)[unit],
+        unit=torch.from_numpy(unit),
+        weight=torch.ones(units) if weight is None else torch.tensor(weight, dtype=torch.float32),
+    )
+
+
+def _padded(sequences: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[str, Any]:
+    """Sequences side by side, [R, T] and [R, T, W]."""
+    longest = max(len(one["input_ids"]) for one in sequences)
+    shape = (len(sequences), longest)
     input_ids = np.full(shape, pad_token_id, dtype=np.int64)
     mask = np.zeros(shape, dtype=np.bool_)
     answer = np.zeros(shape, dtype=np.bool_)
     labels = np.full(shape, IGNORED, dtype=np.int64)
-    segments = np.zeros(shape, dtype=np.int64) if "token_type_ids" in examples[0] else None
-    for index, one in enumerate(examples):
+    segments = np.zeros(shape, dtype=np.int64) if "token_type_ids" in sequences[0] else None
+    widest = max((len(one["targets"]) // len(one["answer"]) for one in sequences if one.get("targets")), default=0)
+    targets = np.zeros((*shape, widest), dtype=np.float32) if widest else None
+    for index, one in enumerate(sequences):
         length = len(one["input_ids"])
         input_ids[index, :length] = one["input_ids"]
         mask[index, :length] = True
@@ -104,29 +132,32 @@ def collate(
         labels[index, positions] = one["labels"]
         if segments is not None:
             segments[index, :length] = one["token_type_ids"]
-    return Batch(
-        input_ids=torch.from_numpy(input_ids),
-        attention_mask=torch.from_numpy(mask),
-        token_type_ids=None if segments is None else torch.from_numpy(segments),
-        answer=torch.from_numpy(answer),
-        labels=torch.from_numpy(labels),
-        example=torch.tensor(example, dtype=torch.int64),
-        prompt=torch.tensor(prompt, dtype=torch.int64),
-        head=torch.tensor(head, dtype=torch.int64),
-        weight=torch.ones(rows) if weight is None else torch.tensor(weight, dtype=torch.float32),
-    )
+        if targets is not None and one.get("targets"):
+            own = np.asarray(one["targets"], dtype=np.float32).reshape(len(positions), -1)
+            targets[index, positions, : own.shape[1]] = own
+    arrays: dict[str, Any] = {"input_ids": input_ids, "attention_mask": mask, "answer": answer, "labels": labels}
+    arrays |= {"token_type_ids": segments, "targets": targets}
+    return {name: None if array is None else torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def length_batches(
-    lengths: NDArray[np.integer[Any]] | Sequence[int], rows_per_batch: int, *, seed: int | None = None
+    lengths: NDArray[np.integer[Any]] | Sequence[int],
+    rows_per_batch: int,
+    *,
+    seed: int | None = None,
+    sequences: NDArray[np.integer[Any]] | None = None,
+    tokens: int | None = None,
 ) -> list[NDArray[np.int64]]:
     """Row indices of one pass over a split, cut into batches of rows alike in length.
 
     Args:
-        lengths: tokens of each row.
+        lengths: tokens of each row, or of its longest sequence.
         rows_per_batch: rows of every batch but perhaps one.
-        seed: None sorts the whole split, longest first; a number shuffles rows and batches, the same way for the same
-            seed.
+        seed: None sorts the whole split, longest first, so that evaluation meets its memory peak at once; a number
+            shuffles rows and batches, the same way for the same seed.
+        sequences: how many each row has; one each by default.
+        tokens: of the widest batch, padding included; batches then hold fewer rows where those are long. A single row
+            may exceed it. Without a seed only.
 
     Returns:
         Arrays of row indices; together every row exactly once.
@@ -135,7 +166,11 @@ def length_batches(
         raise ValueError("rows_per_batch must be positive")
     sizes = np.asarray(lengths, dtype=np.int64)
     if seed is None:
-        return _cut(np.argsort(-sizes, kind="stable"), rows_per_batch)
+        order = np.argsort(-sizes, kind="stable")
+        if tokens is None:
+            return _cut(order, rows_per_batch)
+        counts = np.ones_like(sizes) if sequences is None else np.asarray(sequences, dtype=np.int64)
+        return _cut_by_tokens(order, sizes, counts, rows_per_batch, tokens)
     random = np.random.default_rng(seed)
     order = random.permutation(len(sizes))
     batches: list[NDArray[np.int64]] = []
@@ -144,29 +179,20 @@ def length_batches(
     return [batches[index] for index in random.permutation(len(batches))]
 
 
-def token_batches(
-    lengths: NDArray[np.integer[Any]] | Sequence[int], tokens: int, most_rows: int
-) -> list[NDArray[np.int64]]:
-    """Row indices of one pass over a split without training, the longest rows first: the memory peak comes at once.
-
-    Args:
-        lengths: tokens of each row. tokens: padded tokens of the widest batch; a single row may exceed it.
-        most_rows: of one batch.
-
-    Returns:
-        Arrays of row indices; together every row exactly once.
-    """
-    if tokens < 1 or most_rows < 1:
-        raise ValueError("tokens and most_rows must be positive")
-    sizes = np.asarray(lengths, dtype=np.int64)
-    order = np.argsort(-sizes, kind="stable")
-    batches, start = [], 0
-    while start < len(order):
-        rows = min(most_rows, max(1, tokens // max(1, int(sizes[order[start]]))))
-        batches.append(order[start : start + rows])
-        start += rows
-    return batches
-
-
 def _cut(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def _cut_by_tokens(
+    order: NDArray[np.int64], sizes: NDArray[np.int64], counts: NDArray[np.int64], rows: int, tokens: int
+) -> list[NDArray[np.int64]]:
+    batches: list[list[int]] = []
+    room = 0  # tokens that the current batch has left; its first row is its longest
+    for index in order.tolist():
+        needed = int(counts[index] * sizes[batches[-1][0]]) if batches else 0
+        if not batches or len(batches[-1]) == rows or needed > room:
+            batches.append([])
+            room, needed = tokens, int(counts[index] * sizes[index])
+        batches[-1].append(index)
+        room -= needed
+    return [np.array(batch, dtype=np.int64) for batch in batches]

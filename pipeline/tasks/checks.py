@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import InputError, nearest
 from pipeline.tasks.readers import RowSource
-from pipeline.tasks.spec import TASK_TYPES, TaskSpec
+from pipeline.tasks.spec import TaskSpec
+from pipeline.tasks.types import TASK_TYPES
 
 _SHOWN = 10  # mistakes of one task told at once
 _PLACES = 5  # rows named for one mistake
@@ -78,17 +77,15 @@ def canonical_row(spec: TaskSpec, raw: Mapping[str, Any]) -> dict[str, Any] | In
     """A raw row under our column names, with answers as text; columns that the task does not use are dropped."""
     kind = TASK_TYPES[spec.type]
     row: dict[str, Any] = {}
-    for column in kind.columns:
+    for column, cell in kind.columns.items():
         theirs = spec.columns.get(column, column)
         if theirs not in raw:
             return _no_column(column, theirs, raw)
-        read = _READ[column](theirs, raw[theirs])
+        read = cell.read(theirs, raw[theirs])
         if isinstance(read, InputError):
             return read
         row[column] = read
-    if kind.head == "token" and len(row["tokens"]) != len(row["tags"]):
-        return InputError("tokens and tags differ in length", found=f"{len(row['tokens'])} and {len(row['tags'])}")
-    return row
+    return kind.check(row) or row
 
 
 def _no_column(column: str, theirs: str, raw: Mapping[str, Any]) -> InputError:
@@ -99,82 +96,3 @@ def _no_column(column: str, theirs: str, raw: Mapping[str, Any]) -> InputError:
         nearest=nearest(theirs, there),
         hint=f"columns: {{{column}: NAME}} in the task says which column holds it",
     )
-
-
-def _text(column: str, value: Any) -> str | InputError:
-    if not isinstance(value, str):
-        return InputError(f"{column!r} is not text", found=repr(value), expected="text")
-    if not value.strip():
-        return InputError(f"{column!r} is empty", found=repr(value), expected="text")
-    return _unicode(column, value)
-
-
-def _unicode(column: str, value: str) -> str | InputError:
-    # JSON can escape half of a surrogate pair, which no UTF-8 file and no tokenizer can hold.
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return InputError(f"{column!r} holds half a surrogate pair", found=ascii(value), expected="valid Unicode")
-    return value
-
-
-def _label(column: str, value: Any) -> str | InputError:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return InputError(f"{column!r} has no label", found="null" if value is None else repr(value))
-    if not isinstance(value, str):
-        return InputError(
-            f"{column!r} is not a label", found=repr(value), expected="text, a whole number, true or false"
-        )
-    return _unicode(column, value)
-
-
-def _list(column: str, value: Any) -> list[Any] | InputError:
-    if isinstance(value, str) and value.lstrip().startswith("["):  # a CSV cell holds a list as JSON
-        with contextlib.suppress(json.JSONDecodeError):
-            value = json.loads(value)
-    if not isinstance(value, list):
-        return InputError(
-            f"{column!r} is not a list", found=repr(value), expected="a list (in CSV, a JSON list in the cell)"
-        )
-    if not value:
-        return InputError(f"{column!r} is empty", expected="at least one word")
-    return value
-
-
-def _words(column: str, value: Any) -> list[str] | InputError:
-    words = _list(column, value)
-    if isinstance(words, InputError):
-        return words
-    for position, word in enumerate(words):
-        if not isinstance(word, str) or not word:
-            found = f"{word!r} at word {position + 1}"
-            return InputError(f"{column!r} holds something that is not a word", found=found)
-        read = _unicode(column, word)
-        if isinstance(read, InputError):
-            return read
-    return words
-
-
-def _tags(column: str, value: Any) -> list[str] | InputError:
-    tags = _list(column, value)
-    if isinstance(tags, InputError):
-        return tags
-    read = [tag if type(tag) is str and tag.isascii() and tag.strip() else _label(column, tag) for tag in tags]
-    for position, tag in enumerate(read):
-        if isinstance(tag, InputError):
-            return InputError(tag.what, found=f"{tag.found} at word {position + 1}", expected=tag.expected)
-    return [tag for tag in read if isinstance(tag, str)]
-
-
-_READ: Mapping[str, Callable[[str, Any], Any]] = {
-    "text": _text,
-    "text_a": _text,
-    "text_b": _text,
-    "label": _label,
-    "tokens": _words,
-    "tags": _tags,
-}

@@ -1,20 +1,44 @@
-"""The heads of a batch: linear maps from hidden states to label scores, stacked like the prompts.
+"""The heads of a batch: linear maps from hidden states to scores, stacked like the prompts.
 
 A classification row is a token row with a single answer position, whose vector is the pooled hidden state. So one
-linear map per head serves sentences, pairs and tags, and one loss serves all (P-tuning v2, section 3.3: a
-classification head on the hidden states instead of a verbalizer).
+linear map per head serves every task, and one loss serves all; what the scores mean is the head's scale.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.tasks.batching import IGNORED
+from pipeline.tasks.scales import Gold, Scale
+
+Pooling = Literal["mean", "first", "last"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a head is beside its numbers.
+
+    Args:
+        outputs: C. scale: what they mean.
+        pooling: what it reads of a sequence: the "mean" of its tokens, the "first" one or the "last"; None for the
+            tokens where the sequence answers.
+        by_targets: whether its gold is a batch's `targets`; else its class ids.
+    """
+
+    outputs: int
+    scale: Scale
+    pooling: Pooling | None = None
+    by_targets: bool = False
+
+    @property
+    def reads(self) -> Literal["first", "all"]:
+        """Which of the last layer's hidden states it may read: the first token's only, or any."""
+        return "first" if self.pooling == "first" else "all"
 
 
 @dataclass(frozen=True)
@@ -26,13 +50,15 @@ class Answers:
         logits: one [A_h, C_h] per head in use, fp32.
         place: one [A_h] per head in use: where its answers stand among the A.
         heads: the heads in use, same order.
-        loss: [B] cross entropy per row, mean over its labelled answers; 0 for a row without labels.
+        unit: one [A_h] per head in use: the unit of each answer, counted from the head's first.
+        loss: [U] per unit, see `Evidence.loss`.
     """
 
     row: Tensor
     logits: tuple[Tensor, ...]
     place: tuple[Tensor, ...]
     heads: tuple[int, ...]
+    unit: tuple[Tensor, ...]
     loss: Tensor
 
 
@@ -40,50 +66,60 @@ class HeadBank(nn.Module):
     """N linear heads on hidden states of width M, each a parameter of its own, like the prompts.
 
     Args:
-        classes: the number of labels of each head.
+        heads: what each is.
         width: M.
         seeds: where each head's weights start, one seed per head.
-        kinds: "cls" for a head that reads a sentence's pooled vector, "token" for one that reads words.
     """
 
-    def __init__(self, classes: Sequence[int], width: int, seeds: Sequence[int], kinds: Sequence[str]) -> None:
+    def __init__(self, heads: Sequence[Head], width: int, seeds: Sequence[int]) -> None:
         super().__init__()
-        self.classes = tuple(classes)
+        self.heads = tuple(heads)
         draws = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.weights = nn.ParameterList(
-            [torch.randn(count, width, generator=draw) * 0.02 for count, draw in zip(classes, draws, strict=True)]
+            [torch.randn(one.outputs, width, generator=draw) * 0.02 for one, draw in zip(heads, draws, strict=True)]
         )  # each [C_n, M]
-        self.biases = nn.ParameterList([torch.zeros(count) for count in classes])  # each [C_n]
-        self.pooled: Tensor
-        self.register_buffer("pooled", torch.tensor([kind == "cls" for kind in kinds]))  # [N]
+        self.biases = nn.ParameterList([torch.zeros(one.outputs) for one in heads])  # each [C_n]
+        for pooling in ("mean", "last"):
+            pooled = torch.tensor([one.pooling == pooling for one in heads])  # [N]
+            self.register_buffer(pooling, pooled, persistent=False)
 
     def __len__(self) -> int:
-        return len(self.classes)
+        return len(self.heads)
 
-    def forward(self, vectors: Tensor, row: Tensor, gold: Tensor, head: Tensor) -> Answers:
+    def pooled(self, head: Tensor, pooling: str) -> Tensor:
+        """Which rows with these heads [B] are read as their "mean" or as their "last" token, [B] bool."""
+        of_heads: Tensor = getattr(self, pooling)
+        return of_heads[head]
+
+    def forward(
+        self, vectors: Tensor, row: Tensor, labels: Tensor, head: Tensor, unit: Tensor, targets: Tensor | None = None
+    ) -> Answers:
         """Scores every answer under its row's head.
 
         Args:
-            vectors: [A, M], what each answer reads: a word's hidden state or a sentence's pooled one.
+            vectors: [A, M], what each answer reads: a word's hidden state or a sequence's pooled one.
             row: [A], the row of each answer, ascending.
-            gold: [A] class ids, `IGNORED` where there is none.
-            head: [B], the head of each row.
+            labels: [A] class ids, `IGNORED` where there is none. targets: [A, W], see `Batch`.
+            head: [B], the head of each row. unit: [B], its unit.
         """
         vectors = vectors.float()
-        owner = head[row]  # [A]
-        loss = torch.zeros(len(row), device=row.device)
-        logits, places, used = [], [], []
+        owner, units = head[row], unit[row]  # [A], [A]
+        loss = torch.zeros(int(unit[-1]) + 1, device=row.device)  # [U]
+        logits, places, used, counted = [], [], [], []
         for n in torch.unique(head).tolist():
             place = (owner == n).nonzero()[:, 0]  # [A_n]
-            scores = F.linear(vectors[place], self.weights[n], self.biases[n])  # [A_n, C_n]
-            losses = F.cross_entropy(scores, gold[place], reduction="none", ignore_index=IGNORED)  # [A_n]
-            loss = loss.index_put((place,), losses)
+            one = self.heads[n]
+            scores = F.linear(
+                vectors[place], self.weights[n], self.biases[n] if one.scale.biased else None
+            )  # [A_n, C_n]
+            own, from_first = torch.unique(units[place], return_inverse=True)  # the head's units, [U_n] and [A_n]
+            gold = Gold(labels[place], None if targets is None or not one.by_targets else targets[place, : one.outputs])
+            loss = loss.index_put((own,), one.scale.evidence(scores, gold, from_first).loss(len(own)))
             logits.append(scores)
             places.append(place)
             used.append(n)
-        labelled = torch.zeros(len(head), device=row.device).index_add(0, row, (gold != IGNORED).float())  # [B]
-        per_row = torch.zeros(len(head), device=row.device).index_add(0, row, loss) / labelled.clamp(min=1)
-        return Answers(row=row, logits=tuple(logits), place=tuple(places), heads=tuple(used), loss=per_row)
+            counted.append(from_first)
+        return Answers(row, tuple(logits), tuple(places), tuple(used), tuple(counted), loss)
 
     @torch.no_grad()
     def bake(self, n: int) -> tuple[Tensor, Tensor]:

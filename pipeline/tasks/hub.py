@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.tasks.cells import INDEX
 from pipeline.tasks.readers import Numbered, RowSource
-from pipeline.tasks.spec import SPLIT_NAMES, TASK_TYPES, DataSource, TaskSpec
+from pipeline.tasks.spec import SPLIT_NAMES, DataSource, TaskSpec
+from pipeline.tasks.types import TASK_TYPES
 
 _HELD_OUT = 1000  # rows of train that become dev where the hub has too few splits, at most; else a tenth
 
@@ -27,7 +29,8 @@ def hub_sources(spec: TaskSpec, cache_dir: Path) -> tuple[list[RowSource], list[
         InputError: the dataset cannot be loaded or has too few splits.
     """
     loaded = _load_dataset(spec.data, cache_dir)
-    label = spec.columns.get(TASK_TYPES[spec.type].target, TASK_TYPES[spec.type].target)
+    target, _ = TASK_TYPES[spec.type].target
+    label = spec.columns.get(target, target)
     found = {key: next((loaded[name] for name in names if name in loaded), None) for key, names in SPLIT_NAMES.items()}
     train, dev, test = found["train"], found["dev"], found["test"]
     notes: list[str] = []
@@ -85,10 +88,12 @@ def _hidden(test: datasets.Dataset, label: str) -> bool:
 
 
 def _source(spec: TaskSpec, split: str, table: datasets.Dataset, indices: NDArray[np.int64]) -> RowSource:
-    wanted = [spec.columns.get(column, column) for column in TASK_TYPES[spec.type].columns]
+    cells = {spec.columns.get(column, column): cell for column, cell in TASK_TYPES[spec.type].columns.items()}
+    wanted = list(cells)
     # Only the columns that the task needs are read; all of them where one is missing, so that the error can list them.
     table = table.select_columns(wanted) if set(wanted) <= set(table.column_names) else table
-    names = {column: _class_names(feature) for column, feature in table.features.items()}
+    # A column that holds a place among the row's choices stays a number, whatever the hub calls the places.
+    names = {c: None if cells.get(c) is INDEX else _class_names(feature) for c, feature in table.features.items()}
 
     def read() -> Iterator[Numbered]:
         for start in range(0, len(indices), 1000):

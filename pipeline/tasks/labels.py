@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.tasks.bio import broken_bio
 from pipeline.tasks.checks import Problems
 from pipeline.tasks.readers import RowSource
-
-_CHUNK = re.compile(r"[BI]-.+", re.DOTALL)
 
 
 @dataclass
@@ -35,36 +33,15 @@ class LabelUse:
                 self.broken.append((number, mistake))
 
 
-def looks_like_bio(labels: Iterable[str]) -> bool:
-    """Whether tags mark spans: one of them is `B-…` or `I-…`, or there are no others than B, I and O."""
-    tags = set(labels)
-    return any(_CHUNK.fullmatch(tag) for tag in tags) or ("B" in tags and tags <= {"B", "I", "O"})
-
-
-def broken_bio(tags: list[str]) -> InputError | None:
-    """The first word at which tags are not BIO: another tag than O, B-X and I-X, or an I-X that continues nothing."""
-    before = "O"
-    for position, tag in enumerate(tags):
-        if tag not in ("O", "B", "I") and not _CHUNK.fullmatch(tag):
-            return InputError(
-                "malformed BIO: a tag that is not O, B-… or I-…",
-                found=f"{tag!r} at word {position + 1}",
-                hint="metric: token_accuracy in the task takes tags as they are",
-            )
-        if tag[0] == "I" and (before == "O" or before[1:] != tag[1:]):
-            return InputError(
-                "malformed BIO: an I tag that continues no span",
-                found=f"{tag!r} after {before!r} at word {position + 1}" if position else f"{tag!r} at the first word",
-                expected="B" + tag[1:],
-            )
-        before = tag
-    return None
-
-
 def check_labels(
-    uses: Mapping[str, LabelUse], *, bio: bool, count_unseen: bool, whole: bool, problems: Problems
+    uses: Mapping[str, LabelUse], *, bio: bool, several: bool, count_unseen: bool, whole: bool, problems: Problems
 ) -> tuple[tuple[str, ...], list[str]]:
-    """The label set of a task (the labels of its train split, sorted) and notes; mistakes go to `problems`."""
+    """The label set of a task (the labels of its train split, sorted) and notes; mistakes go to `problems`.
+
+    Args:
+        bio: whether tags must be sound. several: whether a row may have several labels or none.
+        count_unseen: whether a label that train lacks is a miss and not a mistake. whole: whether train was read whole.
+    """
     train = uses["train"]
     labels = tuple(sorted(train.rows))
     notes: list[str] = []
@@ -72,7 +49,9 @@ def check_labels(
         for use in uses.values():
             for number, mistake in use.broken:
                 problems.add(use.source, number, mistake)
-    if whole and len(labels) == 1:
+    if whole and several and not labels:
+        problems.add_counted(train.source, [1], 1, InputError("no row of train has a label"))
+    if whole and len(labels) == 1 and not several:
         only = InputError("every row of train has the same label", found=labels[0], expected="at least two labels")
         problems.add_counted(train.source, train.first[labels[0]][:1], 1, only)
     for split, use in uses.items():

@@ -13,11 +13,11 @@ from pipeline.errors import InputError, InputErrors, raise_all
 from pipeline.tasks.checks import Problems, canonical_row
 from pipeline.tasks.few_shot import few_shot_rows
 from pipeline.tasks.labels import LabelUse, check_labels
-from pipeline.tasks.metrics import resolve_metric
 from pipeline.tasks.readers import RowSource
 from pipeline.tasks.sources import open_sources
-from pipeline.tasks.spec import TASK_TYPES, TaskSpec, check_spec
+from pipeline.tasks.spec import TaskSpec, check_spec
 from pipeline.tasks.table import NoRowsError, write_table
+from pipeline.tasks.types import TASK_TYPES, TaskType
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Task:
 
     Args:
         spec: what the user wrote.
-        labels: of the whole train split, sorted; a class id is a place in it.
+        labels: what the head's outputs stand for; a class id is a place in it. The labels of the whole train split,
+            sorted, or the outputs of the type.
         metric: resolved, never "auto".
-        head: "cls" or "token".
         splits: "train", "dev" and "test" under canonical column names, memory-mapped.
         fingerprints: sha256 of the canonical rows in order, per split.
         notes: what the user should know about how the data was read.
@@ -37,14 +37,17 @@ class Task:
     spec: TaskSpec
     labels: tuple[str, ...]
     metric: str
-    head: str
     splits: Mapping[str, datasets.Dataset]
     fingerprints: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
+    @property
+    def kind(self) -> TaskType:
+        return TASK_TYPES[self.spec.type]
+
     def gold(self, split: str) -> list[Any]:
-        """The gold answers of a split: a label per row, or a list of tags per row."""
-        return list(self.splits[split][TASK_TYPES[self.spec.type].target][:])
+        """The gold answers of a split, row by row: labels, lists of tags, numbers, …"""
+        return list(self.splits[split][self.kind.target[0]][:])
 
 
 def load_task(spec: TaskSpec, cache_dir: Path) -> Task:
@@ -75,33 +78,43 @@ def load_task(spec: TaskSpec, cache_dir: Path) -> Task:
             unreadable += mistakes.problems
         except InputError as mistake:
             unreadable.append(mistake)
-    metric = resolve_metric(spec, uses["train"].rows)
-    labels, label_notes = check_labels(
-        uses,
-        bio=metric == "span_f1",
-        count_unseen=spec.unseen_labels == "count",
-        # Of a train split that was not read whole, nobody knows which labels it lacks.
-        whole="train" in splits and not problems.in_split("train"),
-        problems=problems,
-    )
+    metric = spec.metric if spec.metric != "auto" else kind.metric_for(uses["train"].rows)
+    # Of a train split that was not read whole, nobody knows which labels it lacks.
+    whole = "train" in splits and not problems.in_split("train")
+    labels: tuple[str, ...] = ()
+    if kind.outputs is None:
+        labels, label_notes = check_labels(
+            uses,
+            bio=metric == "span_f1",
+            several=kind.several,
+            count_unseen=spec.unseen_labels == "count",
+            whole=whole,
+            problems=problems,
+        )
+        notes += label_notes
+    elif whole:
+        try:
+            labels = kind.outputs_of(splits["train"][kind.target[0]])
+        except InputError as mistake:
+            unreadable.append(InputError(mistake.what, where=uses["train"].source.name, found=mistake.found))
     raise_all(unreadable + problems.told())
-    notes += label_notes
     if spec.data.rows is not None and spec.data.rows < len(splits["train"]):
         train = splits["train"]
-        answers = list(train[kind.target][:])
+        answers = [sorted(kind.labels_of(answer)) for answer in train[kind.target[0]]]
         chosen = few_shot_rows(answers, spec.data.rows, spec.data.seed)
         kept = train.select(chosen).to_list()
         splits["train"], fingerprints["train"] = write_table(kept, kind.columns, cache_dir)
         notes.append(f"{len(kept)} of {len(train)} training rows")
-    return Task(spec, labels, metric, kind.head, splits, fingerprints, tuple(notes))
+    return Task(spec, labels, metric, splits, fingerprints, tuple(notes))
 
 
 def _checked(spec: TaskSpec, source: RowSource, problems: Problems, use: LabelUse) -> Iterator[dict[str, Any]]:
-    target = TASK_TYPES[spec.type].target
+    kind = TASK_TYPES[spec.type]
     for number, raw in source.read():
         row = raw if isinstance(raw, InputError) else canonical_row(spec, raw)
         if isinstance(row, InputError):
             problems.add(source, number, row)
         else:
-            use.add(number, row[target])
+            if kind.outputs is None:
+                use.add(number, row[kind.target[0]])
             yield row

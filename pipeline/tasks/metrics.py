@@ -1,106 +1,136 @@
-"""How good answers are, and how class ids at answer positions become answers again."""
+"""How good answers are: the field's libraries, under one name per metric.
+
+Every figure lies in 0..1, but `mcc`, `spearman` and `pearson` in -1..1. A metric gives the figure under its own name,
+and secondary figures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pipeline.tasks.labels import looks_like_bio
-from pipeline.tasks.spec import TASK_TYPES, TaskSpec
-
-LOST = ""  # the answer for a word that has none; no label is empty, so it is always a miss
+Metric = Callable[[Sequence[Any], Sequence[Any]], dict[str, float]]
+"""Gold and predicted answers, row for row → figures."""
 
 
-def resolve_metric(spec: TaskSpec, labels: Iterable[str]) -> str:
-    """The metric of a task: the configured one; else accuracy, or for token tasks span F1 if the tags are BIO."""
-    if spec.metric != "auto":
-        return spec.metric
-    if spec.type == "token":
-        return "span_f1" if looks_like_bio(labels) else "token_accuracy"
-    return TASK_TYPES[spec.type].metrics[0]
+Scorer = Callable[[str, Sequence[Any], Sequence[Any]], dict[str, float]]
+"""Metric, gold and predicted answers → figures: `score`, or a task type's own."""
 
 
 def score(metric: str, gold: Sequence[Any], predicted: Sequence[Any]) -> dict[str, float]:
-    """Scores predictions; every figure lies in 0..1, but mcc in -1..1.
+    """Scores predictions.
 
     Args:
-        metric: "accuracy", "macro_f1" or "mcc" (label per row), "span_f1" or "token_accuracy" (tags per row).
-        gold: list[str], or list[list[str]] for the token metrics.
-        predicted: as `gold`, row for row and word for word (see `decode_answers`).
-
-    Returns:
-        The figure under the metric's own name, and secondary figures: accuracy and macro_f1 for labels; precision and
-        recall for spans. Span F1 is the micro-average over spans of seqeval's default (CoNLL) reading, in which an I-X
-        after O begins a span; tasks without a single gold or predicted span score 0.
+        metric: a key of `METRICS`. gold, predicted: an answer per row, as the task's type reads it.
 
     Raises:
         ValueError: an unknown metric, no rows, or gold and predicted of different shape.
     """
     if not gold or len(gold) != len(predicted):
         raise ValueError(f"{len(gold)} gold rows against {len(predicted)} predicted")
-    if metric in ("span_f1", "token_accuracy"):
-        if any(len(one) != len(other) for one, other in zip(gold, predicted, strict=True)):
-            raise ValueError("a row has more or fewer predicted than gold tags")
-        return _spans(gold, predicted) if metric == "span_f1" else _token_accuracy(gold, predicted)
-    if metric in ("accuracy", "macro_f1", "mcc"):
-        return _labels(metric, gold, predicted)
-    raise ValueError(f"unknown metric {metric!r}")
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}")
+    return METRICS[metric](gold, predicted)
 
 
-def _labels(metric: str, gold: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
-    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+def _accuracy(gold: Sequence[Any], predicted: Sequence[Any]) -> dict[str, float]:
+    """Accuracy and macro F1."""
+    from sklearn.metrics import accuracy_score, f1_score
 
-    figures = {
+    return {
         "accuracy": float(accuracy_score(gold, predicted)),
         "macro_f1": float(f1_score(gold, predicted, average="macro", zero_division=0)),
     }
-    if metric == "mcc":
-        figures["mcc"] = float(matthews_corrcoef(gold, predicted))
-    return figures
+
+
+def _mcc(gold: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
+    """Matthews' correlation, beside accuracy and macro F1."""
+    from sklearn.metrics import matthews_corrcoef
+
+    return {**_accuracy(gold, predicted), "mcc": float(matthews_corrcoef(gold, predicted))}
+
+
+def _right(gold: Sequence[int], predicted: Sequence[int]) -> dict[str, float]:
+    """Accuracy alone: that of choices, whose numbers mean nothing from row to row."""
+    from sklearn.metrics import accuracy_score
+
+    return {"accuracy": float(accuracy_score(gold, predicted))}
 
 
 def _spans(gold: Sequence[list[str]], predicted: Sequence[list[str]]) -> dict[str, float]:
+    """The micro-average over spans of seqeval's default (CoNLL) reading, in which an I-X after O begins a span, with
+    precision and recall; tasks without a single gold or predicted span score 0."""
     from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
+    _check_words(gold, predicted)
     precision, recall, f1, _ = precision_recall_fscore_support(gold, predicted, average="micro", zero_division=0)
     return {"span_f1": float(f1), "precision": float(precision), "recall": float(recall)}
 
 
 def _token_accuracy(gold: Sequence[list[str]], predicted: Sequence[list[str]]) -> dict[str, float]:
+    """The share of words with the right tag."""
     from sklearn.metrics import accuracy_score
 
+    _check_words(gold, predicted)
     flat_gold = [tag for row in gold for tag in row]
     flat_predicted = [tag for row in predicted for tag in row]
     return {"token_accuracy": float(accuracy_score(flat_gold, flat_predicted))}
 
 
-def decode_answers(
-    labels: Sequence[str],
-    metric: str,
-    ids: Sequence[Sequence[int]],
-    words: Sequence[Sequence[int]],
-    gold: Sequence[str | list[str]],
-) -> list[Any]:
-    """Class ids at answer positions as answers that `score` compares with the gold ones.
+def _check_words(gold: Sequence[list[str]], predicted: Sequence[list[str]]) -> None:
+    if any(len(one) != len(other) for one, other in zip(gold, predicted, strict=True)):
+        raise ValueError("a row has more or fewer predicted than gold tags")
 
-    Args:
-        labels: the task's, in the order of the class ids.
-        metric: decides what a word without an answer gets: O for span F1, `LOST` else, so it is a miss either way.
-        ids: class ids per row, in the order of the row's answer positions.
-        words: the column `words` of the encoded split: which word each answer position answers.
-        gold: the gold answers (`Task.gold`); only their number of words is used.
 
-    Returns:
-        list[str] for label metrics, list[list[str]] as long as the gold tags for token metrics. Words that truncation
-        cut off, or of which the tokenizer leaves nothing, count as misses.
-    """
-    if metric not in ("span_f1", "token_accuracy"):
-        return [labels[row[0]] for row in ids]
-    lost = "O" if metric == "span_f1" else LOST
-    answers: list[list[str]] = []
-    for row_ids, row_words, tags in zip(ids, words, gold, strict=True):
-        answer = [lost] * len(tags)
-        for word, class_id in zip(row_words, row_ids, strict=True):
-            answer[word] = labels[class_id]
-        answers.append(answer)
-    return answers
+def _correlation(gold: Sequence[float], predicted: Sequence[float]) -> dict[str, float]:
+    """Correlation of ranks and of values; 0 where one side is constant and neither is defined."""
+    from scipy.stats import pearsonr, spearmanr
+
+    if len(gold) < 2 or len(set(gold)) == 1 or len(set(predicted)) == 1:
+        return {"spearman": 0.0, "pearson": 0.0}
+    figures = {"spearman": spearmanr(gold, predicted).statistic, "pearson": pearsonr(gold, predicted).statistic}
+    return {name: 0.0 if math.isnan(value) else float(value) for name, value in figures.items()}
+
+
+def _label_sets(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, float]:
+    """F1 over all decisions, and its mean over labels; a label that only one side knows counts."""
+    from sklearn.metrics import f1_score
+    from sklearn.preprocessing import MultiLabelBinarizer
+
+    binary = MultiLabelBinarizer().fit([*gold, *predicted])
+    right, told = binary.transform(gold), binary.transform(predicted)
+    if not len(binary.classes_):  # nobody says anything, rightly
+        return {"micro_f1": 0.0, "macro_f1": 0.0}
+    return {
+        f"{average}_f1": float(f1_score(right, told, average=average, zero_division=0))
+        for average in ("micro", "macro")
+    }
+
+
+def _squad(gold: Sequence[Mapping[str, Any]], predicted: Sequence[str]) -> dict[str, float]:
+    """Exact match and F1 of words, the best over a row's references (Rajpurkar et al. 2016, section 6.1); a row
+    without an answer is right where nothing is said (Rajpurkar et al. 2018)."""
+    from torchmetrics.functional.text.squad import squad
+
+    rows = range(len(gold))
+    told = [{"prediction_text": predicted[n], "id": str(n)} for n in rows]
+    # as the official script of version 2 does it: a row without an answer has the empty text as its only one
+    right = [{"answers": {"text": list(gold[n]["text"]) or [""], "answer_start": []}, "id": str(n)} for n in rows]
+    found = squad(told, right)
+    return {"f1": float(found["f1"]) / 100, "exact": float(found["exact_match"]) / 100}
+
+
+METRICS: Mapping[str, Metric] = {
+    "accuracy": _accuracy,
+    "macro_f1": _accuracy,
+    "mcc": _mcc,
+    "choice_accuracy": _right,
+    "span_f1": _spans,
+    "token_accuracy": _token_accuracy,
+    "spearman": _correlation,
+    "pearson": _correlation,
+    "label_set_f1": _label_sets,
+    "f1": _squad,
+    "exact": _squad,
+}

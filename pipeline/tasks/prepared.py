@@ -4,20 +4,25 @@ folder."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import datasets
 import numpy as np
 import pyarrow.compute as pc
+import torch
 from numpy.typing import NDArray
 
 from pipeline.tasks.encode import encode_split
-from pipeline.tasks.encoded import EncodedSplit
+from pipeline.tasks.encoded import EncodedSplit, list_lengths
+from pipeline.tasks.heads import Head, Pooling
 from pipeline.tasks.load import Task
-from pipeline.tasks.spec import SPLITS, TASK_TYPES
+from pipeline.tasks.scales import Gold
+from pipeline.tasks.spec import SPLITS
+from pipeline.tasks.types import TASK_TYPES, TaskType
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,41 +33,70 @@ class PreparedTask:
     """A checked and encoded task.
 
     Args:
-        name, type, metric, head: as in `Task`. labels: a class id is a place in it.
+        name, type, metric: as in `Task`. labels: what the head's outputs stand for; a class id is a place in it.
+        pooling: the task's own; "auto" for the run's.
         pad_token_id: what padding is written with; it is masked.
-        encoded: the encoded rows of each split. answers: each split's gold answers in one column `answer`.
+        encoded: the encoded rows of each split. answers: each split's gold answers in a column `answer`, and the input
+            columns that reading answers needs.
         fingerprints: sha256 of the canonical rows, per split.
-        rules: how rows were read: columns, max_tokens, too_long, context.
+        rules: how rows were read: columns, max_tokens, too_long, overlap, context.
     """
 
     name: str
     type: str
     labels: tuple[str, ...]
     metric: str
-    head: str
+    pooling: str
     pad_token_id: int
     encoded: Mapping[str, EncodedSplit]
     answers: Mapping[str, datasets.Dataset]
     fingerprints: Mapping[str, str]
     rules: Mapping[str, Any]
 
+    @property
+    def kind(self) -> TaskType:
+        return TASK_TYPES[self.type]
+
+    def head(self, pooling: str) -> Head:
+        """The task's head where the run pools as said."""
+        return make_head(self.type, self.labels, pooling if self.pooling == "auto" else self.pooling)
+
     def gold(self, split: str) -> list[Any]:
-        """A label per row, or a list of tags per row."""
+        """The gold answer of each row."""
         return list(self.answers[split]["answer"][:])
 
     def answers_per_row(self, split: str) -> NDArray[np.int64]:
-        """[R] how many answer positions each row has."""
-        column = self.encoded[split].rows.data.column("answer")
-        return np.asarray(pc.list_value_length(column).to_numpy(), dtype=np.int64)
+        """[R] how many answer positions each row has, in all its sequences."""
+        encoded = self.encoded[split]
+        return np.add.reduceat(list_lengths(encoded.rows, "answer").astype(np.int64), encoded.starts[:-1])
 
-    def words(self, split: str) -> list[list[int]]:
-        """Per row, which of its gold answers each answer position gives."""
-        return list(self.encoded[split].rows["words"][:])
+    def marks(self, split: str) -> list[dict[str, list[int]]]:
+        """Per row, what its type marks of each answer position: which of the row's answers it gives, and so on."""
+        encoded, starts = self.encoded[split], self.encoded[split].starts.tolist()
+        columns = {name: list(encoded.rows[name][:]) for name in self.kind.marks}
+        return [
+            {name: [mark for one in column[start:stop] for mark in one] for name, column in columns.items()}
+            for start, stop in pairwise(starts)
+        ]
+
+    def shown(self, split: str) -> list[dict[str, Any]]:
+        """Per row, its gold answer and the inputs that reading answers needs, under our column names."""
+        target = self.kind.target[0]
+        rows: list[dict[str, Any]] = self.answers[split].to_list()
+        return [{target if name == "answer" else name: value for name, value in row.items()} for row in rows]
 
     def label_ids(self, split: str) -> NDArray[np.int64]:
         """[A] gold class ids of all answer positions in row order, `IGNORED` where the gold label is unseen."""
         flat = pc.list_flatten(self.encoded[split].rows.data.column("labels"))
         return np.asarray(flat.to_numpy(), dtype=np.int64)
+
+    def right(self, split: str) -> Gold:
+        """What is right at all answer positions in row order, as the head's scale takes it."""
+        labels = torch.from_numpy(self.label_ids(split))
+        if "targets" not in self.kind.extra:
+            return Gold(labels)
+        flat = pc.list_flatten(self.encoded[split].rows.data.column("targets"))
+        return Gold(labels, torch.tensor(flat.to_numpy(), dtype=torch.float32).view(-1, len(self.labels)))
 
     def save(self, folder: Path) -> None:
         """Writes the task to `folder`."""
@@ -74,7 +108,7 @@ class PreparedTask:
             "type": self.type,
             "labels": list(self.labels),
             "metric": self.metric,
-            "head": self.head,
+            "pooling": self.pooling,
             "pad_token_id": self.pad_token_id,
             "fingerprints": dict(self.fingerprints),
             "rules": dict(self.rules),
@@ -101,17 +135,23 @@ def prepare_task(
     Raises:
         InputError: see `encode_split`.
     """
-    target = TASK_TYPES[task.spec.type].target
+    target, kept = task.kind.target[0], task.kind.kept
     return PreparedTask(
         name=task.spec.name,
         type=task.spec.type,
         labels=task.labels,
         metric=task.metric,
-        head=task.head,
+        pooling=task.spec.pooling,
         pad_token_id=tokenizer.pad_token_id or 0,
         encoded={s: encode_split(task, s, tokenizer, context=context, cache_dir=cache_dir) for s in SPLITS},
-        answers={s: task.splits[s].select_columns([target]).rename_column(target, "answer") for s in SPLITS},
+        answers={s: task.splits[s].select_columns([target, *kept]).rename_column(target, "answer") for s in SPLITS},
         fingerprints=dict(task.fingerprints),
-        rules={key: value for key, value in asdict(task.spec).items() if key in ("max_tokens", "too_long")}
+        rules={key: value for key, value in asdict(task.spec).items() if key in ("max_tokens", "too_long", "overlap")}
         | {"columns": dict(task.spec.columns), "context": context},
     )
+
+
+def make_head(type: str, labels: Sequence[str], pooling: str) -> Head:
+    """The head of a task: its shape, what its scores mean, what it reads of a sequence."""
+    kind = TASK_TYPES[type]
+    return Head(len(labels), kind.scale, cast(Pooling, pooling) if kind.pooled else None, "targets" in kind.extra)

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.tasks.metrics import score
+from pipeline.tasks.metrics import Scorer, score
 
 RESAMPLES = 1000
 LEVEL = 0.95
 _AT_ONCE = 100
+_OF_LABELS = ("accuracy", "macro_f1", "micro_f1", "mcc")
 _SEED = 0  # the same rows are drawn in every run and for every candidate: intervals compare, and repeat
 
 Floats = NDArray[np.float64]
@@ -41,16 +42,16 @@ class Interval:
     level: float = LEVEL
 
 
-def interval(metric: str, gold: Sequence[Any], predicted: Sequence[Any]) -> Interval | None:
+def interval(metric: str, gold: Sequence[Any], predicted: Sequence[Any], scorer: Scorer = score) -> Interval | None:
     """The interval of a score.
 
     Args:
-        metric, gold, predicted: as for `score`.
+        metric, gold, predicted: as for `scorer`, which is the task type's own `score` where it has one.
 
     Returns:
         None for a metric that is no function of sums over rows: it cannot be resampled this way.
     """
-    counts = row_counts(metric, gold, predicted)
+    counts = row_counts(metric, gold, predicted, scorer)
     if counts is None:
         return None
     rows = len(gold)
@@ -60,14 +61,18 @@ def interval(metric: str, gold: Sequence[Any], predicted: Sequence[Any]) -> Inte
 
 
 def difference(
-    metric: str, gold: Sequence[Any], ones: Sequence[Sequence[Any]], others: Sequence[Sequence[Any]]
+    metric: str,
+    gold: Sequence[Any],
+    ones: Sequence[Sequence[Any]],
+    others: Sequence[Sequence[Any]],
+    scorer: Scorer = score,
 ) -> Interval | None:
     """The interval of how much better some answers are than others to the same rows, both drawn together (paired).
 
     Args:
         ones, others: predictions, each as for `score`; of several, seeds for example, the mean of their scores counts.
     """
-    counts = [[row_counts(metric, gold, predicted) for predicted in side] for side in (ones, others)]
+    counts = [[row_counts(metric, gold, predicted, scorer) for predicted in side] for side in (ones, others)]
     if not all(counts) or any(one is None for side in counts for one in side):
         return None
     rows = len(gold)
@@ -78,25 +83,29 @@ def difference(
     return _percentiles(np.concatenate([mean(d, counts[0]) - mean(d, counts[1]) for d in _draws(rows)]), rows)
 
 
-def row_counts(metric: str, gold: Sequence[Any], predicted: Sequence[Any]) -> Floats | None:
+def row_counts(metric: str, gold: Sequence[Any], predicted: Sequence[Any], scorer: Scorer = score) -> Floats | None:
     """[R, C] what each row adds to the sums that the metric is made of; None where it is not made of sums."""
-    if metric in ("accuracy", "macro_f1", "mcc"):
+    if metric in _OF_LABELS:
         return _label_counts(gold, predicted)
     if metric == "span_f1":
         return np.array([_span_counts(g, p) for g, p in zip(gold, predicted, strict=True)], dtype=float)
     if metric == "token_accuracy":
         pairs = zip(gold, predicted, strict=True)
         return np.array([(sum(map(str.__eq__, g, p)), len(g)) for g, p in pairs], dtype=float)
-    each = [score(metric, [g], [p])[metric] for g, p in zip(gold, predicted, strict=True)]
-    if not math.isclose(float(np.mean(each)), score(metric, gold, predicted)[metric], abs_tol=1e-9):
+    if metric in ("spearman", "pearson"):
+        return None  # of a single row they say nothing
+    each = [scorer(metric, [g], [p])[metric] for g, p in zip(gold, predicted, strict=True)]
+    if not math.isclose(float(np.mean(each)), scorer(metric, gold, predicted)[metric], abs_tol=1e-6):
         return None
     return np.array([(one, 1.0) for one in each])  # a mean over rows
 
 
 def figures(metric: str, sums: Floats) -> Floats:
     """The metric from sums [..., C] of `row_counts`."""
-    if metric in ("accuracy", "macro_f1", "mcc"):
+    if metric in _OF_LABELS:
         right, given, wanted = np.split(sums, 3, axis=-1)  # [..., labels] each
+        if metric == "micro_f1":
+            return _ratio(2 * right.sum(-1), (given + wanted).sum(-1))
         if metric == "accuracy":
             return _ratio(right.sum(-1), wanted.sum(-1))
         if metric == "macro_f1":  # labels that occur neither in gold nor in the answers do not count
@@ -109,12 +118,14 @@ def figures(metric: str, sums: Floats) -> Floats:
     return _ratio(sums[..., 0], sums[..., 1])
 
 
-def _label_counts(gold: Sequence[str], predicted: Sequence[str]) -> Floats:
-    """[R, 3 labels]: right, given and wanted, one-hot by label."""
-    place = {label: n for n, label in enumerate(sorted({*gold, *predicted}))}
-    eye = np.eye(len(place))
-    wanted = eye[[place[label] for label in gold]]
-    given = eye[[place[label] for label in predicted]]
+def _label_counts(gold: Sequence[Any], predicted: Sequence[Any]) -> Floats:
+    """[R, 3 labels]: right, given and wanted, a column per label; a row has one label or a list of them."""
+    sides = [[one if isinstance(one, list | tuple) else [one] for one in side] for side in (gold, predicted)]
+    place = {label: n for n, label in enumerate(sorted({label for side in sides for row in side for label in row}))}
+    wanted, given = (np.zeros((len(gold), len(place))) for _ in sides)
+    for table, side in zip((wanted, given), sides, strict=True):
+        for n, row in enumerate(side):
+            table[n, [place[label] for label in row]] = 1.0
     return np.concatenate([wanted * given, given, wanted], axis=1)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.errors import InputError, nearest
+from pipeline.tasks.types import TASK_TYPES
+from pipeline.tasks.windows import OVERLAP
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class TaskSpec:
         unseen_labels: a label in dev or test that train lacks is refused ("refuse") or counted as a miss ("count").
         too_long: rows longer than the backbone allows are cut ("truncate") or refused ("refuse").
         max_tokens: own limit on a row's tokens, special tokens included; the backbone's limit holds besides.
+        pooling: what a text's vector is: "mean" over its tokens, its "first" or its "last" token, or "auto".
+        overlap: tokens that neighbouring windows of a long text share, for types that read such a text in windows.
     """
 
     name: str
@@ -55,34 +59,10 @@ class TaskSpec:
     unseen_labels: str = "refuse"
     too_long: str = "truncate"
     max_tokens: int | None = None
+    pooling: str = "auto"
+    overlap: int = OVERLAP
 
 
-@dataclass(frozen=True)
-class TaskType:
-    """What the tasks of one type share.
-
-    Args:
-        inputs: canonical columns that the backbone reads.
-        target: canonical column that holds the answer.
-        head: "cls" (one answer per row) or "token" (one per word).
-        metrics: metrics that fit, the default first. Token tasks choose by their tags, see `metrics.resolve_metric`.
-    """
-
-    inputs: tuple[str, ...]
-    target: str
-    head: str
-    metrics: tuple[str, ...]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (*self.inputs, self.target)
-
-
-TASK_TYPES: Mapping[str, TaskType] = {
-    "classification": TaskType(("text",), "label", "cls", ("accuracy", "macro_f1", "mcc")),
-    "pair": TaskType(("text_a", "text_b"), "label", "cls", ("accuracy", "macro_f1", "mcc")),
-    "token": TaskType(("tokens",), "tags", "token", ("span_f1", "token_accuracy")),
-}
 # The splits of a task, and the names that data gives them.
 SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
     "train": ("train",),
@@ -92,6 +72,7 @@ SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
 SPLITS = tuple(SPLIT_NAMES)
 UNSEEN_LABELS = ("refuse", "count")
 TOO_LONG = ("truncate", "refuse")
+POOLINGS = ("auto", "mean", "first", "last")
 
 # A task's name becomes part of a registered model's name, of folder names and of a command line. MLflow refuses "/" and
 # ":" in model names; a leading "." would hide the folder (or climb out of it), a leading "-" would read as an option.
@@ -120,6 +101,9 @@ def check_spec(spec: TaskSpec) -> list[InputError]:
     problems += _check_source(spec.data, where)
     problems += _check_choice("unseen_labels", spec.unseen_labels, UNSEEN_LABELS, where)
     problems += _check_choice("too_long", spec.too_long, TOO_LONG, where)
+    problems += _check_choice("pooling", spec.pooling, POOLINGS, where)
+    if spec.overlap < 0:
+        problems.append(InputError("overlap must not be negative", where=where, found=spec.overlap))
     if spec.max_tokens is not None and spec.max_tokens < 1:
         problems.append(InputError("max_tokens must be positive", where=where, found=spec.max_tokens))
     unknown_type = _check_choice("type", spec.type, tuple(TASK_TYPES), where)
@@ -128,7 +112,10 @@ def check_spec(spec: TaskSpec) -> list[InputError]:
     kind = TASK_TYPES[spec.type]
     problems += _check_choice("metric", spec.metric, ("auto", *kind.metrics), where)
     for column in spec.columns:
-        problems += _check_choice("columns", column, kind.columns, where)
+        problems += _check_choice("columns", column, tuple(kind.columns), where)
+    if spec.pooling != "auto" and not kind.pooled:
+        what = f"pooling goes with types that answer a text as a whole, not with {spec.type}"
+        problems.append(InputError(what, where=where, found=spec.pooling))
     return problems
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ import datasets
 import pyarrow as pa
 
 from pipeline.errors import InputError
+from pipeline.tasks.cells import Cell
 
 _ROWS_PER_WRITE = 1000
-_LISTS = ("tokens", "tags")
 
 
 class NoRowsError(Exception):
@@ -24,13 +24,13 @@ class NoRowsError(Exception):
 
 
 def write_table(
-    rows: Iterable[dict[str, Any]], columns: tuple[str, ...], cache_dir: Path
+    rows: Iterable[dict[str, Any]], columns: Mapping[str, Cell], cache_dir: Path
 ) -> tuple[datasets.Dataset, str]:
     """Streams canonical rows into an Arrow file.
 
     Args:
         rows: read once, never held in memory together.
-        columns: of every row; text, but `tokens` and `tags` lists of text.
+        columns: of every row, and what their cells hold.
         cache_dir: the file goes to its folder `rows`.
 
     Returns:
@@ -40,7 +40,7 @@ def write_table(
         NoRowsError: `rows` is empty.
         InputError: the cache cannot be written, for instance because the disk is full.
     """
-    schema = pa.schema([(name, pa.list_(pa.string()) if name in _LISTS else pa.string()) for name in columns])
+    schema = pa.schema([(name, cell.kept_as) for name, cell in columns.items()])
     folder = cache_dir / "rows"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -27,9 +27,9 @@ def answer_together(
     """The logits of K trained candidates on a split, [K, A, C]; what lies below their prompts is computed once."""
     bank = PromptBank([one.prompt for one in trained], backbone.info.layers)
     count = len(trained)
-    heads = HeadBank([len(task.labels)] * count, backbone.info.width, [0] * count, [task.head] * count)
+    heads = HeadBank([task.head(pooling)] * count, backbone.info.width, [0] * count)
     for n, one in enumerate(trained):
         heads.put(n, one.weight, one.bias)
-    model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device), pooling)
+    model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device))
     members = [(n, n) for n in range(len(trained))]
     return answer_split(model, task, split, members, rows_per_batch=rows_per_batch, trunks=trunks, on_batch=on_batch)

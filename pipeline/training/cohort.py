@@ -77,16 +77,15 @@ class Cohort:
         owners = [(search, candidate) for search in searches for candidate in search.candidates]
         bank = PromptBank([_begin(backbone, *owner) for owner in owners], backbone.info.layers)
         heads = HeadBank(
-            [len(search.task.labels) for search, _ in owners],
+            [search.task.head(settings.pooling) for search, _ in owners],
             backbone.info.width,
             [candidate.seed for _, candidate in owners],
-            [search.task.head for search, _ in owners],
         )
         for n, (search, candidate) in enumerate(owners):
             given = search.start.heads.get(search.task.name) if candidate.start == "shared" else None
             if given is not None and given[0].shape == heads.weights[n].shape:
                 heads.put(n, *given)
-        self.model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device), settings.pooling)
+        self.model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device))
         self.trainer = Trainer(self.model, world)
         self.active: list[int] = []
         self._waiting = deque(range(len(searches)))
@@ -140,9 +139,18 @@ class Cohort:
         """The rows of the present step, each once per live candidate; a candidate's weights add up to 1."""
         rows = {s: self.searches[s].rows() for s in self.active}
         units = [
-            Unit(s, example, int(search.task.encoded["train"].lengths[row]), self.first[s] + n, c.length, c.first_layer)
+            Unit(
+                s,
+                example,
+                int(train.lengths[row]),
+                self.first[s] + n,
+                c.length,
+                c.first_layer,
+                int(train.sequences[row]),
+            )
             for s in self.active
             for search in [self.searches[s]]
+            for train in [search.task.encoded["train"]]
             for n in search.live
             for c in [search.candidates[n]]
             for example, row in enumerate(rows[s])

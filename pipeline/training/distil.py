@@ -16,7 +16,7 @@ from torch import Tensor
 from pipeline.backbone import Backbone
 from pipeline.model import PromptedModel
 from pipeline.prompts import COMBINATIONS, PromptBank
-from pipeline.tasks import Answers, Batch, HeadBank, PreparedTask
+from pipeline.tasks import Answers, Batch, Gold, HeadBank, PreparedTask
 from pipeline.training.answering import answer_together
 from pipeline.training.candidates import Trained
 from pipeline.training.evaluate import look_at_dev, split_rows
@@ -59,9 +59,9 @@ def distil(
     how = SearchSettings(settings.steps, settings.rows, settings.warmup, settings.evaluate_every, 0, settings.seed)
     search = Search(task, [student.candidate], Start(None, {}, ""), how)  # its clock, its rows, its book of dev scores
     bank = PromptBank([student.prompt], backbone.info.layers)
-    heads = HeadBank([len(task.labels)], backbone.info.width, [0], [task.head])
+    heads = HeadBank([task.head(settings.pooling)], backbone.info.width, [0])
     heads.put(0, student.weight, student.bias)
-    model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device), settings.pooling)
+    model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device))
     trainer = Trainer(model, world)
     trainer.enter(0, [0], student.candidate.learning_rate)
 
@@ -76,7 +76,8 @@ def distil(
         wanted = torch.cat([targets[taught.offsets[row] : taught.offsets[row + 1]] for row in rows]).to(backbone.device)
 
         def as_taught(answers: Answers, batch: Batch, wanted: Tensor = wanted) -> Tensor:
-            return -(wanted * answers.logits[0].log_softmax(-1)).sum(-1).mean()
+            gold = Gold(torch.zeros(len(wanted), dtype=torch.int64, device=wanted.device), wanted, soft=True)
+            return task.kind.scale.evidence(answers.logits[0], gold, answers.unit[0]).mean_loss()
 
         trainer.update([batch], {0: search.schedule.factor(search.step)}, as_taught)
         search.step += 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.model import PromptedModel
-from pipeline.tasks import Batch, PreparedTask, collate, decode_answers, score, token_batches
+from pipeline.tasks import Batch, Evidence, Gold, PreparedTask, Reading, collate, length_batches
+from pipeline.tasks.scales import Scale
 from pipeline.training.trunks import Trunks
 
 TOKENS_PER_FORWARD = 4096
@@ -34,21 +34,31 @@ class SplitAnswers:
     Args:
         logits: [K, A, C] fp32, A answer positions of all rows in row order.
         offsets: [R + 1], row r's answers are `offsets[r]:offsets[r + 1]`.
+        scale: what the logits mean.
     """
 
     logits: Tensor
     offsets: NDArray[np.int64]
+    scale: Scale
+
+    @property
+    def unit(self) -> Tensor:
+        """[A] the row of each answer."""
+        rows = len(self.offsets) - 1
+        return torch.arange(rows).repeat_interleave(torch.from_numpy(np.diff(self.offsets)))
 
     @property
     def probabilities(self) -> Tensor:
         """[K, A, C]."""
-        return self.logits.softmax(-1)
+        return self.scale.logs(self.logits, self.unit).exp()
 
-    def loss(self, labels: Tensor) -> list[float]:
-        """Mean cross entropy of each member over the known labels [A]."""
-        known = labels >= 0
-        picked = self.logits.log_softmax(-1)[:, known].gather(-1, labels[known].expand(len(self.logits), -1)[..., None])
-        return (-picked.double().mean(dim=(1, 2))).tolist()
+    def evidence(self, gold: Gold) -> Evidence:
+        """How likely each member makes what is right, [K, E]; each piece's unit is its row."""
+        return self.scale.evidence(self.logits, gold, self.unit)
+
+    def loss(self, gold: Gold) -> list[float]:
+        """Mean loss of each member over all that is known."""
+        return self.evidence(gold).mean_loss().tolist()
 
 
 @torch.no_grad()
@@ -75,7 +85,7 @@ def answer_split(
     result = torch.zeros(len(members), int(offsets[-1]), len(task.labels))
     groups = _alike(model, members)
     begins = {first for first, _ in groups}
-    batches = token_batches(encoded.lengths, TOKENS_PER_FORWARD, rows_per_batch)
+    batches = length_batches(encoded.lengths, rows_per_batch, sequences=encoded.sequences, tokens=TOKENS_PER_FORWARD)
     for done, indices in enumerate(batches, start=1):
         place = torch.from_numpy(np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in indices]))
         rows = split_rows(model, task, split, indices, begins, trunks)
@@ -87,16 +97,17 @@ def answer_split(
                 result[k, place] = by_head[members[k][1]].cpu()
         if on_batch is not None:
             on_batch(done, len(batches))
-    return SplitAnswers(result, offsets)
+    return SplitAnswers(result, offsets, task.kind.scale)
 
 
 def look_at_dev(
     model: PromptedModel, task: PreparedTask, members: Sequence[Member], rows_per_batch: int, trunks: Trunks
 ) -> list[tuple[float, float]]:
-    """Each member's dev score in the task's own metric, and its dev loss."""
+    """Each member's dev score in the task's own metric (at its own best threshold), and its dev loss."""
     answers = answer_split(model, task, "dev", members, rows_per_batch=rows_per_batch, trunks=trunks)
-    losses = answers.loss(torch.from_numpy(task.label_ids("dev")))
-    scores = [score_answers(task, "dev", one.argmax(-1), answers.offsets)[task.metric] for one in answers.logits]
+    losses = answers.loss(task.right("dev"))
+    rows = SplitRows(task, "dev")
+    scores = [rows.judge(one).score for one in answers.probabilities]
     return list(zip(scores, losses, strict=True))
 
 
@@ -134,29 +145,67 @@ def split_rows(
 
 def _under(rows: Batch, members: Sequence[Member]) -> Batch:
     """The rows, each under every member."""
-    count, device = len(rows.input_ids), rows.input_ids.device
+    count, units, device = len(rows.input_ids), len(rows.weight), rows.input_ids.device
     prompt, head = torch.tensor(members, device=device).repeat_interleave(count, dim=0).unbind(1)
     example = torch.arange(count, device=device).repeat(len(members))
-    return replace(rows, example=example, prompt=prompt, head=head, weight=torch.ones(len(example), device=device))
+    unit = torch.cat([rows.unit + k * units for k in range(len(members))])
+    weight = torch.ones(units * len(members), device=device)
+    return replace(rows, example=example, prompt=prompt, head=head, unit=unit, weight=weight)
 
 
-def score_answers(task: PreparedTask, split: str, classes: Tensor, offsets: NDArray[np.int64]) -> dict[str, float]:
-    """The task's metrics for one class id per answer position [A]."""
-    return score(task.metric, task.gold(split), decode_split(task, split, classes, offsets))
+@dataclass(frozen=True)
+class Verdict:
+    """What answers are worth.
+
+    Args:
+        figures: the metrics. metric: the task's own among them.
+        threshold: that the answers were read with; None where the type has none.
+    """
+
+    figures: dict[str, float]
+    metric: str
+    threshold: float | None
+
+    @property
+    def score(self) -> float:
+        return self.figures[self.metric]
 
 
-def score_rows(task: PreparedTask, split: str, classes: Tensor, rows: NDArray[np.int64]) -> float:
-    """The task's own metric on some rows of a split, for one class id per answer position of theirs, row after row."""
-    counts = task.answers_per_row(split)[rows]
-    ids = classes.tolist()
-    per_row = [ids[start:end] for start, end in pairwise([0, *np.cumsum(counts).tolist()])]
-    gold, words = task.gold(split), task.words(split)
-    gold, words = [gold[row] for row in rows], [words[row] for row in rows]
-    return score(task.metric, gold, decode_answers(task.labels, task.metric, per_row, words, gold))[task.metric]
+class SplitRows:
+    """The rows of a split, to read answers for and to score them against.
 
+    Args:
+        task, split: whose.
+    """
 
-def decode_split(task: PreparedTask, split: str, classes: Tensor, offsets: NDArray[np.int64]) -> list[Any]:
-    """Class ids [A] as the task's answers, row by row."""
-    ids = classes.tolist()
-    per_row = [ids[start:end] for start, end in pairwise(offsets)]
-    return decode_answers(task.labels, task.metric, per_row, task.words(split), task.gold(split))
+    def __init__(self, task: PreparedTask, split: str) -> None:
+        self.task = task
+        self.gold, self.marks, self.shown = task.gold(split), task.marks(split), task.shown(split)
+        self.counts = task.answers_per_row(split)
+
+    def judge(
+        self, probabilities: Tensor, threshold: float | None = None, rows: NDArray[np.int64] | None = None
+    ) -> Verdict:
+        """Scores answers.
+
+        Args:
+            probabilities: [A, C] of all answers of the rows, row after row.
+            threshold: as dev chose it; None takes the one that does best here, which is for dev alone.
+            rows: which of the split's rows; all by default.
+        """
+        kind, chosen = self.task.kind, range(len(self.gold)) if rows is None else rows.tolist()
+        how = self.task.labels, self.task.metric
+        readings, gold = self._readings(probabilities, chosen), [self.gold[row] for row in chosen]
+        if kind.thresholded and threshold is None:
+            threshold = kind.choose_threshold(readings, gold, *how)
+        told = [kind.read(reading, *how, threshold) for reading in readings]
+        return Verdict(kind.score(self.task.metric, gold, told), self.task.metric, threshold)
+
+    def read(self, probabilities: Tensor, threshold: float | None = None) -> list[Any]:
+        """The task's answers, row by row, for the probabilities [A, C] of the whole split."""
+        kind, how = self.task.kind, (self.task.labels, self.task.metric, threshold)
+        return [kind.read(reading, *how) for reading in self._readings(probabilities, range(len(self.gold)))]
+
+    def _readings(self, probabilities: Tensor, rows: Sequence[int]) -> list[Reading]:
+        pieces = probabilities.split(self.counts[list(rows)].tolist())  # type: ignore[no-untyped-call]
+        return [Reading(p, self.marks[row], self.shown[row]) for p, row in zip(pieces, rows, strict=True)]

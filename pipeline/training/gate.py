@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.tasks.metrics import score
+from pipeline.tasks.metrics import Scorer, score
 from pipeline.tasks.resample import figures, row_counts
 
 Decision = Literal["promote", "challenger", "reject"]
@@ -77,15 +77,17 @@ def compare(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
+    scorer: Scorer = score,
 ) -> Comparison:
     """Scores both on the same rows and bootstraps the difference over rows.
 
     Args:
-        metric, gold: see `pipeline.tasks.metrics.score`; champion and challenger are answers as it takes them.
+        metric, gold: as `scorer` takes them, which is the task type's own `score` where it has one; champion and
+            challenger are answers as it takes them.
         seed: draws the rows; the same seed gives the same interval.
     """
-    ours, theirs = (score(metric, gold, answers)[metric] for answers in (challenger, champion))
-    low, high = _interval(metric, gold, champion, challenger, confidence, resamples, seed)
+    ours, theirs = (scorer(metric, gold, answers)[metric] for answers in (challenger, champion))
+    low, high = _interval(metric, gold, champion, challenger, confidence, resamples, seed, scorer)
     return Comparison(
         metric=metric,
         rows=len(gold),
@@ -96,7 +98,7 @@ def compare(
         confidence=confidence,
         resamples=resamples,
         seed=seed,
-        mcnemar=mcnemar(gold, champion, challenger) if metric in _LABEL_METRICS else None,
+        mcnemar=mcnemar(gold, champion, challenger) if _one_label(metric, gold) else None,
     )
 
 
@@ -120,6 +122,10 @@ def judge(found: Comparison, bounds: Bounds) -> tuple[Decision, str]:
     return "promote", gained
 
 
+def _one_label(metric: str, gold: Sequence[Any]) -> bool:
+    return metric in _LABEL_METRICS and not isinstance(gold[0], list | tuple)
+
+
 def mcnemar(gold: Sequence[Any], champion: Sequence[Any], challenger: Sequence[Any]) -> Discordant:
     """McNemar's test, exact: the binomial one, because gates often see few discordant rows."""
     from scipy.stats import binomtest
@@ -139,11 +145,12 @@ def _interval(
     confidence: float,
     resamples: int,
     seed: int,
+    scorer: Scorer,
 ) -> tuple[float, float]:
     """Percentiles of the difference over draws of as many rows, with replacement, the same for both."""
     draw = np.random.default_rng(seed)
     rows = len(gold)
-    before, now = (row_counts(metric, gold, answers) for answers in (champion, challenger))
+    before, now = (row_counts(metric, gold, answers, scorer) for answers in (champion, challenger))
     differences: list[float] = []
     for _ in range(0, resamples, _AT_ONCE):
         many = min(_AT_ONCE, resamples - len(differences))
@@ -154,7 +161,7 @@ def _interval(
         for one in times:
             drawn = np.repeat(np.arange(rows), one).tolist()
             picked = [gold[row] for row in drawn]
-            old, new = (score(metric, picked, [each[row] for row in drawn])[metric] for each in (champion, challenger))
+            old, new = (scorer(metric, picked, [each[row] for row in drawn])[metric] for each in (champion, challenger))
             differences.append(new - old)
     tail = (1 - confidence) / 2
     low, high = np.quantile(differences, [tail, 1 - tail])

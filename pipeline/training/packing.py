@@ -22,6 +22,7 @@ class Unit:
     Args:
         search: the search it belongs to. example: its place among that search's rows of the step. tokens: T of it.
         prompt: its place in the bank. places: P of it. first_layer: where it enters.
+        sequences: that the example consists of, `tokens` being those of the longest; they stay together.
     """
 
     search: int
@@ -30,6 +31,7 @@ class Unit:
     prompt: int
     places: int
     first_layer: int
+    sequences: int = 1
 
 
 @dataclass
@@ -41,8 +43,8 @@ class Padding:
 
     def count(self, one: Sequence[Unit]) -> None:
         """Counts a pass."""
-        self.used += sum(unit.tokens + unit.places for unit in one)
-        self.whole += len(one) * _widest(one)
+        self.used += sum(unit.sequences * (unit.tokens + unit.places) for unit in one)
+        self.whole += _height(one) * _widest(one)
 
     @property
     def fraction(self) -> float:
@@ -65,20 +67,25 @@ def pack(units: Sequence[Unit], limit: int) -> list[list[Unit]]:
     order = sorted(units, key=lambda u: (u.first_layer, u.places, -u.tokens, u.search, u.example, u.prompt))
     passes: list[list[Unit]] = []
     current: list[Unit] = []
-    tokens = places = 0  # of the widest row of the current pass
+    rows = tokens = places = 0  # of the current pass: its sequences, and the widest's tokens and places
     for unit in order:
-        wider = (len(current) + 1) * (max(tokens, unit.tokens) + max(places, unit.places))
+        wider = (rows + unit.sequences) * (max(tokens, unit.tokens) + max(places, unit.places))
         if current:
             other = (unit.first_layer, unit.places) != (current[-1].first_layer, current[-1].places)
-            if wider > limit or (other and 2 * len(current) * (tokens + places) >= limit):
+            if wider > limit or (other and 2 * rows * (tokens + places) >= limit):
                 passes.append(current)
-                current, tokens, places = [], 0, 0
+                current, rows, tokens, places = [], 0, 0, 0
         current.append(unit)
+        rows += unit.sequences
         tokens, places = max(tokens, unit.tokens), max(places, unit.places)
     passes += [current] if current else []
     # The largest first: the allocator then fits the smaller ones into what the largest left, and memory does not creep.
-    return sorted(passes, key=lambda one: -len(one) * _widest(one))
+    return sorted(passes, key=lambda one: -_height(one) * _widest(one))
 
 
 def _widest(units: Sequence[Unit]) -> int:
     return max(unit.tokens for unit in units) + max(unit.places for unit in units)
+
+
+def _height(units: Sequence[Unit]) -> int:
+    return sum(unit.sequences for unit in units)

@@ -22,7 +22,7 @@ from torch import Tensor
 from pipeline.backbone import Backbone
 from pipeline.model import PromptedModel
 from pipeline.prompts import PromptBank
-from pipeline.tasks import Batch, HeadBank, Mixture, PreparedTask, collate
+from pipeline.tasks import Batch, Example, HeadBank, Mixture, PreparedTask, collate
 from pipeline.training.loop import Schedule, Trainer
 from pipeline.training.starts import make_prompt
 from pipeline.training.world import World
@@ -100,16 +100,15 @@ class Pretraining:
         first = make_prompt(settings.init, backbone, settings.length, settings.seed, settings.first_layer)
         bank = PromptBank([first], backbone.info.layers)
         heads = HeadBank(
-            [len(task.labels) for task in self.tasks.values()],
+            [task.head(settings.pooling) for task in self.tasks.values()],
             backbone.info.width,
             [settings.seed + i for i in range(len(self.tasks))],
-            [task.head for task in self.tasks.values()],
         )
-        self.model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device), settings.pooling)
+        self.model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device))
         self.schedule = Schedule(settings.steps, settings.warmup)
         self.trainer = Trainer(self.model, world)
         self.trainer.enter(0, range(len(self.tasks)), settings.learning_rate)
-        sizes = {name: len(task.encoded["train"].rows) for name, task in self.tasks.items()}
+        sizes = {name: len(task.encoded["train"]) for name, task in self.tasks.items()}
         self.mixture = Mixture(sizes, settings.exponent, settings.cap, settings.seed)
         self.step = 0
         self.curve: list[tuple[int, float]] = []
@@ -138,7 +137,7 @@ class Pretraining:
         """This rank's rows of a step, each weighing the same over all ranks."""
         drawn = self.mixture.draw(step, self.settings.rows)
         own = drawn[self.world.rank :: self.world.size]
-        rows: list[Mapping[str, Any]] = []
+        rows: list[Example] = []
         for name, group in groupby(own, key=lambda pair: pair[0]):
             rows += self.tasks[name].encoded["train"].take([index for _, index in group])
         head = [self.order.index(name) for name, _ in own]

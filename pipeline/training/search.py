@@ -91,7 +91,7 @@ class Search:
     def rows(self) -> NDArray[np.int64]:
         """The training rows of the present step: a function of the seed and the step."""
         train = self.task.encoded["train"]
-        per_epoch = -(-len(train.rows) // self.settings.rows)
+        per_epoch = -(-len(train) // self.settings.rows)
         epoch, place = divmod(self.step, per_epoch)
         if self._batches[0] != epoch:
             order = length_batches(train.lengths, self.settings.rows, seed=self.settings.seed * 100_003 + epoch)

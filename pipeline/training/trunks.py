@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipeline.backbone import Backbone
 from pipeline.backbone.trunk import TrunkFolder, TrunkRows
-from pipeline.tasks import EncodedSplit, PreparedTask, collate, token_batches
+from pipeline.tasks import EncodedSplit, PreparedTask, collate, length_batches
 from pipeline.training.world import World
 
 TOKENS_PER_FORWARD = 4096
@@ -50,7 +50,7 @@ class Trunks:
         if self.cache is None or not wanted:
             return
         encoded = task.encoded[split]
-        lengths, width = encoded.lengths.astype(np.int64), self.backbone.info.width
+        lengths, width = encoded.sequence_lengths.astype(np.int64), self.backbone.info.width
         name, dtype = self._name(encoded), self.backbone.dtype
         paths = [self.cache.path(self.backbone.info.weights, str(dtype), name, layer) for layer in wanted]
         opened = [self.cache.open(path, lengths, width, dtype) for path in paths]
@@ -68,22 +68,26 @@ class Trunks:
     def take(
         self, task: PreparedTask, split: str, rows: Sequence[int] | NDArray[np.int64], layers: Iterable[int], width: int
     ) -> dict[int, Tensor]:
-        """What the cache has of the rows: layer → [rows, width, M]."""
-        name = self._name(task.encoded[split]) if self._open else ""
+        """What the cache has of the rows: layer → [their sequences, width, M]."""
+        encoded = task.encoded[split]
+        name = self._name(encoded) if self._open else ""
+        sequences = encoded.sequences_of(rows)
         return {
-            layer: self._open[name, layer].take(rows, width) for layer in set(layers) if (name, layer) in self._open
+            layer: self._open[name, layer].take(sequences, width)
+            for layer in set(layers)
+            if (name, layer) in self._open
         }
 
     def _pieces(
         self, task: PreparedTask, split: str, layers: Sequence[int], world: World | None
     ) -> Iterator[tuple[list[Tensor], int]]:
         encoded = task.encoded[split]
-        lengths = encoded.lengths.astype(np.int64)
+        lengths = encoded.sequence_lengths.astype(np.int64)
         starts = np.cumsum(lengths) - lengths
-        batches = token_batches(lengths, TOKENS_PER_FORWARD, ROWS_PER_FORWARD)
+        batches = length_batches(lengths, ROWS_PER_FORWARD, tokens=TOKENS_PER_FORWARD)
         for done, indices in enumerate(batches, start=1):
             nobody = [0] * len(indices)
-            batch = collate(encoded.take(indices), prompt=nobody, head=nobody, pad_token_id=task.pad_token_id)
+            batch = collate(encoded.take_sequences(indices), prompt=nobody, head=nobody, pad_token_id=task.pad_token_id)
             batch = batch.to(self.backbone.device)
             found = self.backbone.trunk(batch.input_ids, batch.attention_mask, batch.token_type_ids, layers)
             for place, row in enumerate(indices.tolist()):

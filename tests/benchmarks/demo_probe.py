@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from pipeline.backbone import Backbone, load_backbone
 from pipeline.tasks import DataSource, PreparedTask, TaskSpec, collate, length_batches, load_task, prepare_task
 from pipeline.tasks.demo import DEMO_TASKS
-from pipeline.training.evaluate import score_answers
+from pipeline.training.evaluate import SplitRows
 
 REGULARISATION = (0.1, 1.0, 10.0)
 
@@ -36,7 +36,7 @@ def features(backbone: Backbone, task: PreparedTask, split: str) -> np.ndarray:
         hidden = backbone(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         for place, index in enumerate(indices):
             whole = hidden[place][batch.attention_mask[place]]
-            found[index] = whole.mean(0, keepdim=True) if task.head == "cls" else hidden[place][batch.answer[place]]
+            found[index] = whole.mean(0, keepdim=True) if task.kind.pooled else hidden[place][batch.answer[place]]
     return torch.cat(found).numpy()
 
 
@@ -47,8 +47,8 @@ def probe(backbone: Backbone, name: str, cache: Path) -> dict[str, Any]:
     x = {split: features(backbone, task, split) for split in ("train", "dev", "test")}
 
     def score(head: LogisticRegression, split: str) -> float:
-        offsets = np.concatenate([[0], np.cumsum(task.answers_per_row(split))])
-        return score_answers(task, split, torch.from_numpy(head.predict(x[split])), offsets)[task.metric]
+        classes = torch.from_numpy(head.predict(x[split]))
+        return SplitRows(task, split).judge(torch.nn.functional.one_hot(classes, len(task.labels))).score
 
     heads = [LogisticRegression(C=c, max_iter=2000).fit(x["train"], task.label_ids("train")) for c in REGULARISATION]
     best = max(heads, key=lambda head: score(head, "dev"))

@@ -25,7 +25,7 @@ import torch
 from pipeline.backbone import describe, load_backbone
 from pipeline.model import PromptedModel
 from pipeline.prompts import PromptBank, normal
-from pipeline.tasks import Batch, HeadBank
+from pipeline.tasks import Batch, HeadBank, make_head
 from pipeline.training.loop import Trainer
 from pipeline.training.world import LocalWorld
 
@@ -44,8 +44,8 @@ def make_batch(vocabulary: int, ragged: bool) -> Batch:
     labels = torch.full((ROWS, TOKENS), -100)
     labels[:, 0] = torch.randint(CLASSES, (ROWS,), generator=draw)
     zeros = torch.zeros(ROWS, dtype=torch.long)
-    weight = torch.full((ROWS,), 1 / ROWS)
-    return Batch(ids, mask, torch.zeros_like(ids), answer, labels, torch.arange(ROWS), zeros, zeros, weight)
+    rows, weight = torch.arange(ROWS), torch.full((ROWS,), 1 / ROWS)
+    return Batch(ids, mask, torch.zeros_like(ids), answer, labels, rows, zeros, zeros, rows, weight)
 
 
 def our_step(batch: Batch, dtype: str) -> Step:
@@ -53,7 +53,7 @@ def our_step(batch: Batch, dtype: str) -> Step:
     backbone = load_backbone("minilm", dtype=dtype)
     info = backbone.info
     bank = PromptBank([normal((info.layers, info.heads, PLACES, info.head_size), seed=0)], info.layers)
-    model = PromptedModel(backbone, bank, HeadBank([CLASSES], info.width, [0], ["cls"]))
+    model = PromptedModel(backbone, bank, HeadBank([make_head("classification", "abcd", "mean")], info.width, [0]))
     trainer = Trainer(model, LocalWorld(Path()))
     trainer.enter(0, [0], learning_rate=1e-2)
     return lambda: void(trainer.update([batch], {0: 1.0}))

@@ -37,7 +37,8 @@ def members_of(backbone, labels, lengths, *, seed=0, first_layer=0):
 
 
 def facts_of(backbone, *, name="intent", type="classification", labels=INTENT["labels"], combine=None, **changes):
-    task = {"columns": {}, "max_tokens": None, "too_long": "truncate", **changes.pop("task", {})}
+    metric = "span_f1" if type == "token" else "accuracy"
+    task = {"columns": {}, "max_tokens": None, "too_long": "truncate", "metric": metric, **changes.pop("task", {})}
     plain = {
         "kind": "task",
         "name": name,
@@ -45,7 +46,7 @@ def facts_of(backbone, *, name="intent", type="classification", labels=INTENT["l
         "layers": backbone.info.layers,
         "width": backbone.info.width,
         "pooling": "mean",
-        "task": TaskIdentity(type=type, labels=labels, metric="span_f1" if type == "token" else "accuracy", **task),
+        "task": TaskIdentity(type=type, labels=labels, **task),
         "backbone": BackboneIdentity.of(backbone.info, "float32"),
         "data": {split: hashlib.sha256(split.encode()).hexdigest() for split in ("train", "dev", "test")},
         "metrics": {"dev": {"accuracy": 0.75}, "test": {"accuracy": 0.5}},

@@ -172,7 +172,7 @@ def test_rows_are_encoded_as_in_training(tmp_path, demo, type, tokenizer):
     reader = RowReader(demo, artifact, tokens, backbone.info)
     rows = [task.splits["test"][n] for n in range(20)]
     encoded = reader.encode([reader.read(row) for row in rows], range(20))
-    for served, trained in zip(encoded, split.take(range(20)), strict=True):
+    for (served,), (trained,) in zip(encoded, split.take(range(20)), strict=True):
         assert served.keys() == trained.keys()
         assert all(served[key] == trained[key] for key in served if key != "labels")
 

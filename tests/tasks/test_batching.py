@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.tasks import IGNORED, collate, length_batches, token_batches
+from pipeline.tasks import IGNORED, collate, length_batches
 
 
 @st.composite
@@ -92,18 +92,6 @@ def test_evaluation_goes_from_long_to_short(lengths: list[int], size: int) -> No
     assert (np.diff(np.asarray(lengths)[order]) <= 0).all()
 
 
-@given(st.lists(st.integers(1, 512), max_size=300), st.integers(1, 4096), st.integers(1, 64))
-def test_token_batches_hold_every_row_once_and_are_full(lengths: list[int], tokens: int, most: int) -> None:
-    batches = token_batches(np.asarray(lengths, dtype=np.int32), tokens, most)
-    assert sorted(int(row) for batch in batches for row in batch) == list(range(len(lengths)))
-    widths = [max(lengths[row] for row in batch) for batch in batches]
-    assert widths == sorted(widths, reverse=True)
-    for width, batch, following in zip(widths, batches, [*batches[1:], None][: len(batches)], strict=True):
-        assert len(batch) == 1 or (len(batch) <= most and width * len(batch) <= tokens)
-        if following is not None:  # it is full: one row more would have been too many
-            assert len(batch) == most or width * (len(batch) + 1) > tokens
-
-
 def test_training_batches_are_alike_in_length_and_shuffled() -> None:
     lengths = np.random.default_rng(0).integers(1, 129, size=4096)
     batches = length_batches(lengths, 32, seed=1)
@@ -119,6 +107,3 @@ def test_a_batch_needs_rows() -> None:
     assert length_batches([], 4) == []
     with pytest.raises(ValueError, match="positive"):
         length_batches([1, 2], 0)
-    assert token_batches([], 4, 4) == []
-    with pytest.raises(ValueError, match="positive"):
-        token_batches([1, 2], 0, 4)

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from task_folders import MakeFolder
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.errors import InputError
-from pipeline.tasks import IGNORED, DataSource, EncodedSplit, Task, TaskSpec, decode_answers, encode_split, load_task
+from pipeline.tasks import IGNORED, DataSource, EncodedSplit, Reading, Task, TaskSpec, encode_split, load_task
 from pipeline.tasks.truncate import kept_positions
 from pipeline.tasks.words import split_words_tokenizer
 
@@ -103,7 +104,7 @@ def test_a_sentence_is_encoded_as_the_tokenizer_does(
         assert row["labels"] == [task.labels.index(raw["label"])]
     assert encoded.truncated == 1
     assert encoded.lengths[1] == 20
-    assert (encoded.head, encoded.num_labels, len(encoded)) == ("cls", 2, 2)
+    assert len(encoded) == 2
 
 
 @given(st.integers(1, 30), st.integers(0, 30), st.integers(5, 24), st.sampled_from(["right", "left"]))
@@ -136,8 +137,11 @@ def test_truncation_is_counted_and_loses_the_last_words(
     assert cut.rows[0] == whole.rows[0] and cut.rows[1] == whole.rows[1]
     words = cut.rows["words"][2]
     assert words == list(range(len(words))) and 0 < len(words) < 30
-    ids = [[0] * len(row) for row in cut.rows["words"]]
-    answers = decode_answers(task.labels, "span_f1", ids, cut.rows["words"], task.gold("dev"))
+    readings = [
+        Reading(torch.ones(len(words), 1), {"words": words}, {"tags": tags})
+        for words, tags in zip(cut.rows["words"], task.gold("dev"), strict=True)
+    ]
+    answers = [task.kind.read(reading, task.labels, "span_f1", None) for reading in readings]
     assert [len(answer) for answer in answers] == [3, 4, 30]
 
 
@@ -188,9 +192,9 @@ def test_a_split_saved_and_loaded_is_the_same(
     assert loaded.rows.to_list() == encoded.rows.to_list()
     assert loaded.rows.cache_files
     np.testing.assert_array_equal(loaded.lengths, encoded.lengths)
-    for fact in ("task", "head", "num_labels", "truncated"):
+    for fact in ("task", "truncated"):
         assert getattr(loaded, fact) == getattr(encoded, fact)
-    assert loaded.take([2, 0]) == [encoded.rows[2], encoded.rows[0]]
+    assert loaded.take([2, 0]) == [[encoded.rows[2]], [encoded.rows[0]]]
 
 
 def test_encoding_is_cached_by_what_it_follows_from(

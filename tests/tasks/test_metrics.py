@@ -1,28 +1,32 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from pipeline.tasks import DataSource, TaskSpec, decode_answers, resolve_metric, score
-
-SOURCE = DataSource(path="data")
+from pipeline.tasks import TASK_TYPES, Reading, score
 
 
 @pytest.mark.parametrize(
-    ("kind", "metric", "labels", "expected"),
+    ("kind", "labels", "expected"),
     [
-        ("classification", "auto", ["a", "b"], "accuracy"),
-        ("pair", "auto", ["B-X", "O"], "accuracy"),
-        ("pair", "mcc", ["a", "b"], "mcc"),
-        ("token", "auto", ["O", "B-PER", "I-PER"], "span_f1"),
-        ("token", "auto", ["B-PER", "O"], "span_f1"),
-        ("token", "auto", ["O", "B", "I"], "span_f1"),
-        ("token", "auto", ["NOUN", "VERB"], "token_accuracy"),
-        ("token", "auto", ["O", "PER"], "token_accuracy"),
-        ("token", "token_accuracy", ["O", "B-PER"], "token_accuracy"),
+        ("classification", ["a", "b"], "accuracy"),
+        ("pair", ["B-X", "O"], "accuracy"),
+        ("token", ["O", "B-PER", "I-PER"], "span_f1"),
+        ("token", ["B-PER", "O"], "span_f1"),
+        ("token", ["O", "B", "I"], "span_f1"),
+        ("token", ["NOUN", "VERB"], "token_accuracy"),
+        ("token", ["O", "PER"], "token_accuracy"),
+        ("multilabel", ["a"], "micro_f1"),
+        ("qa", [], "f1"),
     ],
 )
-def test_the_metric_follows_from_type_and_tags(kind: str, metric: str, labels: list[str], expected: str) -> None:
-    assert resolve_metric(TaskSpec("t", kind, SOURCE, metric=metric), labels) == expected
+def test_the_metric_follows_from_type_and_tags(kind: str, labels: list[str], expected: str) -> None:
+    assert TASK_TYPES[kind].metric_for(labels) == expected
+
+
+def read(kind: str, labels: tuple[str, ...], metric: str, p: list[list[float]], **row: object) -> object:
+    words = row.pop("words", [0])
+    return TASK_TYPES[kind].read(Reading(torch.tensor(p), {"words": words}, row), labels, metric, None)
 
 
 def test_label_metrics_by_hand() -> None:
@@ -64,18 +68,53 @@ def test_shapes_must_agree() -> None:
 
 
 def test_sentence_answers_are_labels() -> None:
-    assert decode_answers(("no", "yes"), "accuracy", [[1], [0]], [[0], [0]], ["yes", "no"]) == ["yes", "no"]
+    labels = ("no", "yes")
+    assert [read("pair", labels, "accuracy", [p]) for p in ([0.1, 0.9], [0.9, 0.1])] == ["yes", "no"]
 
 
 def test_words_without_an_answer_count_as_misses() -> None:
     gold = [["B-X", "O", "B-X", "B-X"]]
-    spans = decode_answers(("B-X", "O"), "span_f1", [[0, 0]], [[0, 2]], gold)
+    both = [[1.0, 0.0], [1.0, 0.0]]
+    spans = [read("token", ("B-X", "O"), "span_f1", both, words=[0, 2], tags=gold[0])]
     assert spans == [["B-X", "O", "B-X", "O"]]
     assert score("span_f1", gold, spans)["recall"] == pytest.approx(2 / 3)
-    tags = decode_answers(("B-X", "O"), "token_accuracy", [[0, 0]], [[0, 2]], gold)
+    tags = [read("token", ("B-X", "O"), "token_accuracy", both, words=[0, 2], tags=gold[0])]
     assert score("token_accuracy", gold, tags) == {"token_accuracy": 0.5}
 
 
 def test_answers_must_match_their_words() -> None:
     with pytest.raises(ValueError, match="zip"):
-        decode_answers(("B-X", "O"), "span_f1", [[0, 0]], [[0]], [["O", "O"]])
+        read("token", ("B-X", "O"), "span_f1", [[1.0, 0.0], [1.0, 0.0]], words=[0], tags=["O", "O"])
+
+
+def test_correlations_by_hand() -> None:
+    """Ranks 1 2 3 4 against 1 3 2 4: 1 - 6 * 2 / (4 * 15); values 1 2 3 4 against 0 2 1 3."""
+    figures = score("spearman", [1.0, 2.0, 3.0, 4.0], [0.0, 2.0, 1.0, 3.0])
+    assert figures == pytest.approx({"spearman": 0.8, "pearson": 0.8})
+    assert score("pearson", [1.0, 2.0, 3.0], [1.0, 10.0, 100.0])["spearman"] == pytest.approx(1)
+    assert score("pearson", [1.0, 2.0, 3.0], [1.0, 10.0, 100.0])["pearson"] == pytest.approx(99 / (2 * 5994) ** 0.5)
+    assert score("spearman", [1.0, 2.0], [5.0, 5.0]) == {"spearman": 0.0, "pearson": 0.0}
+
+
+def test_label_sets_by_hand() -> None:
+    """a: 1 right, 1 missed; b: 1 right, 1 too many; c: 1 too many, known to nobody. Micro 2*2 / (2*2 + 1 + 2)."""
+    figures = score("label_set_f1", [["a"], ["a", "b"], []], [["a"], ["b"], ["b", "c"]])
+    assert figures == pytest.approx({"micro_f1": 4 / 7, "macro_f1": (2 / 3 + 2 / 3 + 0) / 3})
+    assert score("label_set_f1", [[], []], [[], []]) == {"micro_f1": 0.0, "macro_f1": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("references", "told", "f1", "exact"),
+    [
+        (["Denver Broncos"], "the Denver Broncos!", 1.0, 1.0),  # articles, case and punctuation do not count
+        (["in the Denver Broncos team"], "Denver Broncos", 2 * 1.0 * 0.5 / 1.5, 0.0),
+        (["1973", "October 1973"], "October 1973", 1.0, 1.0),  # the best reference
+        (["1973", "October"], "in October 1973", 0.5, 0.0),
+        ([], "", 1.0, 1.0),
+        ([], "something", 0.0, 0.0),
+        (["something"], "", 0.0, 0.0),
+    ],
+)
+def test_squad_by_hand(references: list[str], told: str, f1: float, exact: float) -> None:
+    gold = [{"text": references, "answer_start": [0] * len(references)}]
+    assert score("f1", gold, [told]) == pytest.approx({"f1": f1, "exact": exact}, abs=1e-6)

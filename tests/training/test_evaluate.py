@@ -11,7 +11,7 @@ import torch
 from pipeline.tasks import DataSource, TaskSpec, load_task, prepare_task
 from pipeline.training.answering import answer_together
 from pipeline.training.candidates import Candidate, Trained
-from pipeline.training.evaluate import decode_split, score_answers
+from pipeline.training.evaluate import SplitRows
 
 
 def random_trained(info, labels, count):
@@ -46,10 +46,10 @@ def test_members_together_answer_as_each_alone(family, name, backbone, prepared)
 def test_perfect_answers_score_one(prepared):
     for name in ("intent", "slots"):
         task = prepared(name, "minilm")  # whose tokenizer cuts no row
-        ids = torch.from_numpy(task.label_ids("test"))
-        offsets = [0, *task.answers_per_row("test").cumsum().tolist()]
-        assert decode_split(task, "test", ids, offsets) == task.gold("test")
-        assert score_answers(task, "test", ids, offsets)[task.metric] == 1.0
+        sure = torch.nn.functional.one_hot(torch.from_numpy(task.label_ids("test")), len(task.labels)).float()
+        rows = SplitRows(task, "test")
+        assert rows.read(sure) == task.gold("test")
+        assert rows.judge(sure).score == 1.0
 
 
 def test_a_label_that_train_lacks_counts_as_a_miss(backbone, tmp_path):
@@ -61,5 +61,5 @@ def test_a_label_that_train_lacks_counts_as_a_miss(backbone, tmp_path):
     model = backbone("bert")
     task = prepare_task(load_task(spec, Path(mkdtemp())), model.tokenizer, context=64, cache_dir=Path(mkdtemp()))
     assert task.labels == ("a", "b") and task.label_ids("test").tolist() == [-100, 1, 1, 1]
-    always_b = torch.ones(4, dtype=torch.long)
-    assert score_answers(task, "test", always_b, [0, 1, 2, 3, 4])["accuracy"] == 0.75
+    always_b = torch.tensor([[0.0, 1.0]] * 4)
+    assert SplitRows(task, "test").judge(always_b).figures["accuracy"] == 0.75

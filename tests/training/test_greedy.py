@@ -11,16 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.prompts import COMBINATIONS
+from pipeline.tasks import Gold
+from pipeline.tasks.scales import CLASSES
 from pipeline.training.greedy import FOLDS, POOL, Ensemble, choose_ensemble
 
 
 def accuracy(labels, offsets):
     """Of all answers of the rows; it checks that it gets as many classes as the rows have answers."""
 
-    def evaluate(classes, rows):
+    def evaluate(told, rows):
         places = [a for r in rows for a in range(offsets[r], offsets[r + 1])]
-        assert classes.shape == (len(places),)
-        return float((classes == labels[places]).double().mean()) if places else 0.0
+        assert told.shape[:-1] == (len(places),)
+        return float((told.argmax(-1) == labels[places]).double().mean()) if places else 0.0
 
     return evaluate
 
@@ -32,10 +34,16 @@ def ranking(p, labels):
     return sorted(range(len(p)), key=lambda k: (-right[k].item(), -fit[k].item(), k))
 
 
+def evidence_of(p, labels, offsets):
+    """How likely each member makes the known labels."""
+    unit = torch.arange(len(offsets) - 1).repeat_interleave(torch.as_tensor(np.diff(offsets)))
+    return CLASSES.evidence(p.log(), Gold(labels), unit)
+
+
 def choose(p, labels, size=5, order=None, offsets=None) -> Ensemble:
     offsets = np.arange(len(labels) + 1) if offsets is None else offsets
     order = ranking(p, labels) if order is None else order
-    return choose_ensemble(order, p, labels, offsets, size, accuracy(labels, offsets))
+    return choose_ensemble(order, p, evidence_of(p, labels, offsets), offsets, size, accuracy(labels, offsets))
 
 
 def distributions(rows):
@@ -64,7 +72,7 @@ def test_members_are_candidates_and_at_most_as_many_as_asked_for(library, size):
     assert len(chosen.members) == 1 or len(set(chosen.members)) > 1
     assert chosen.members[0] == ranking(p, labels)[0]
     combined = COMBINATIONS[chosen.combine](p[list(chosen.members)])
-    assert chosen.score == accuracy(labels, offsets)(combined.argmax(-1), np.arange(len(offsets) - 1))
+    assert chosen.score == accuracy(labels, offsets)(combined, np.arange(len(offsets) - 1))
     assert choose(p, labels, size, offsets=offsets) == chosen
 
 
@@ -148,13 +156,14 @@ def test_rows_keep_their_answers_together():
     owner = torch.from_numpy(np.repeat(np.arange(9), per_row))
     asked = []
 
-    def evaluate(classes, rows):
-        assert classes.tolist() == np.repeat(rows, per_row[rows]).tolist()
+    def evaluate(told, rows):
+        assert told.argmax(-1).tolist() == np.repeat(rows, per_row[rows]).tolist()
         asked.append(rows.tolist())
         return 1.0
 
     p = torch.nn.functional.one_hot(owner, 9).float()[None]
-    chosen = choose_ensemble([0], p, owner, np.concatenate([[0], np.cumsum(per_row)]), 2, evaluate)
+    offsets = np.concatenate([[0], np.cumsum(per_row)])
+    chosen = choose_ensemble([0], p, evidence_of(p, owner, offsets), offsets, 2, evaluate)
     assert chosen == Ensemble((0,), "mean", 1.0, 1.0)
     folds = [sorted(set(range(9)) - set(rows)) for rows in asked[:FOLDS]]
     assert sorted(r for fold in folds for r in fold) == list(range(9)) and all(folds)
@@ -169,10 +178,10 @@ def test_the_rows_a_fold_holds_out_have_no_say_in_what_it_chooses(by):
         offsets = np.arange(len(labels) + 1)
         plain = accuracy(labels, offsets)
 
-        def evaluate(classes, rows):  # of a metric that finds all alike the loss breaks the tie
-            return plain(classes, rows) if by == "metric" or len(rows) == len(labels) else 0.0
+        def evaluate(told, rows):  # of a metric that finds all alike the loss breaks the tie
+            return plain(told, rows) if by == "metric" or len(rows) == len(labels) else 0.0
 
-        return choose_ensemble(ranking(p, labels), p, labels, offsets, 1, evaluate).held_out
+        return choose_ensemble(ranking(p, labels), p, evidence_of(p, labels, offsets), offsets, 1, evaluate).held_out
 
     assert np.mean([held_out(seed) for seed in range(60)]) == pytest.approx(1 / 3, abs=0.03)
 
@@ -180,7 +189,9 @@ def test_the_rows_a_fold_holds_out_have_no_say_in_what_it_chooses(by):
 def test_the_metric_is_called_a_bounded_number_of_times():
     (p, labels), _ = noise(0, candidates=40)
     calls = []
-    choose_ensemble(range(40), p, labels, np.arange(len(labels) + 1), 5, lambda classes, rows: calls.append(1) or 0.0)
+    offsets = np.arange(len(labels) + 1)
+    evidence = evidence_of(p, labels, offsets)
+    choose_ensemble(range(40), p, evidence, offsets, 5, lambda told, rows: calls.append(1) or 0.0)
     assert len(calls) <= FOLDS * POOL + 5 * len(COMBINATIONS) + 1
 
 

@@ -43,8 +43,9 @@ def apart(one: Pretraining, rank: int):
     """The first step's rows again, so dealt that no task is on both ranks."""
     whole = Pretraining(one.model.backbone, one.tasks, SETTINGS, Rank(0, 1)).batch_at(0)
     own = (whole.head == 0) == (rank == 0)
-    rows = ("example", "prompt", "head", "weight")
-    return replace(whole, **{name: getattr(whole, name)[own] for name in rows})
+    rows = ("example", "prompt", "head", "weight")  # each row is a unit of its own
+    unit = torch.arange(int(own.sum()))
+    return replace(whole, unit=unit, **{name: getattr(whole, name)[own] for name in rows})
 
 
 def work(folder: Path) -> None:

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
 _CHOSEN = ("task", "start", "best length", "layers", "dev", "test", "from-scratch test", "ensemble test")
 _GAINS = ("task", "", "shared prompt", "from scratch", "difference", "seeds")
-_EXAMPLES = {
-    "pair": {"text_a": "where is my parcel", "text_b": "it left our store this morning"},
-    "other": {"text": "my phone has not arrived, where is it"},
-}
 
 
 def print_results(summary: RunSummary, config_argument: str, console: Console) -> None:
@@ -78,6 +74,7 @@ def next_commands(summary: RunSummary, config_argument: str) -> list[str]:
     Args:
         config_argument: CONFIG as the user typed it.
     """
+    from pipeline.tasks import TASK_TYPES
     from workflows.stages.stage import read_record
 
     config = shlex.quote(config_argument)
@@ -87,7 +84,7 @@ def next_commands(summary: RunSummary, config_argument: str) -> list[str]:
         return commands or [f"deepprompt status {config}"]
     task = shlex.quote(registered)
     prepared = read_record(Path(summary.folder) / "prepare" / registered / "task.json") or {}
-    example = _EXAMPLES["pair" if prepared.get("type") == "pair" else "other"]
+    example = TASK_TYPES[prepared.get("type", "classification")].example
     commands += [
         f"deepprompt registry promote {shlex.quote(name)}@v{verdict['version']} --config {config}"
         for name, verdict in summary.gate.items()

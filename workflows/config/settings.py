@@ -64,7 +64,7 @@ class TaskSettings(Settings):
     name: Text
     """Names the task everywhere, also in the registry."""
     type: Text
-    """classification, pair or token."""
+    """classification, pair, multilabel, regression, pair_regression, choice, token, srl or qa."""
     data: DataSettings
     """Where the rows are."""
     columns: dict[Text, Text] = Field(default_factory=dict)
@@ -77,6 +77,10 @@ class TaskSettings(Settings):
     """Rows longer than the backbone allows are cut, or refused."""
     max_tokens: Count | None = None
     """A limit of the task's own on a row's tokens, special tokens included."""
+    pooling: Literal["auto", "mean", "first", "last"] = "auto"
+    """What a text's vector is; auto: as `backbone.pooling` says."""
+    overlap: Annotated[int, Field(ge=0)] = 128
+    """Tokens that neighbouring windows share where a text is too long for the backbone (qa)."""
     adapt: CandidateSettings | None = None
     """What this task does otherwise than `adapt` says; only the keys that are given count."""
     gate: BoundSettings | None = None
@@ -101,6 +105,8 @@ class TaskSettings(Settings):
             unseen_labels=self.unseen_labels,
             too_long=self.too_long,
             max_tokens=self.max_tokens,
+            pooling=self.pooling,
+            overlap=self.overlap,
         )
 
 

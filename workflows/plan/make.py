@@ -174,7 +174,7 @@ class _Planner:
             metric=task.metric,
             labels=len(task.labels),
             rows={split: len(encoded) for split, encoded in splits.items()},
-            tokens={split: int(encoded.lengths.sum()) for split, encoded in splits.items()},
+            tokens={split: int(encoded.tokens.sum()) for split, encoded in splits.items()},
             truncated={split: encoded.truncated for split, encoded in splits.items()},
             longest=max(int(encoded.lengths.max()) for encoded in splits.values()),
             pretrained=name in self.config.pretrain_tasks,

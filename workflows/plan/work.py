@@ -59,14 +59,14 @@ class Work:
     def trunk_bytes(self, task: str) -> int:
         """Bytes of the activations that a task's search asks for: one vector per token, split and depth."""
         depths = len({layer for layer in self.graph.first_layers(task) if layer > 0})
-        tokens = sum(int(self.encoded[task][split].lengths.sum()) for split in _SPLITS_OF_A_SEARCH)
+        tokens = sum(int(self.encoded[task][split].tokens.sum()) for split in _SPLITS_OF_A_SEARCH)
         return tokens * depths * self.info.width * self.item
 
     def rows(self, task: str, split: str, rows: int | None = None) -> Pass:
         """A batch of `rows`, or a whole split, with the split's mean length."""
-        lengths = self.encoded[task][split].lengths
-        mean = float(lengths.mean())
-        return Pass(mean * (len(lengths) if rows is None else rows), mean, 0)
+        encoded = self.encoded[task][split]
+        tokens = float(encoded.tokens.mean())
+        return Pass(tokens * (len(encoded) if rows is None else rows), float(encoded.sequence_lengths.mean()), 0)
 
     def pretrain_step(self) -> Pass:
         """A step of pretraining, over all workers."""
@@ -74,7 +74,7 @@ class Work:
         assert pretrain is not None
         sizes = {name: len(self.encoded[name]["train"]) for name in self.config.pretrain_tasks}
         rates = Mixture(sizes, pretrain.mixing.exponent, pretrain.mixing.cap, self.config.seed).rates
-        mean = sum(rate * float(self.encoded[name]["train"].lengths.mean()) for name, rate in rates.items())
+        mean = sum(rate * float(self.encoded[name]["train"].tokens.mean()) for name, rate in rates.items())
         tokens = float(pretrain.batch_tokens or 0) or float(pretrain.batch_rows or 0) * mean
         return Pass(tokens, mean, self.config.prompt.length, self.graph.first_layer)
 

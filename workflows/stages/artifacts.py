@@ -100,8 +100,9 @@ def _save(
             *_parents(graph, chosen),
             *(Parent(kind="task", name=name, fingerprint=one.manifest.fingerprint) for one in made_from),
         ),
+        threshold=figures["threshold"],
         **together,
-        **_common(graph),
+        **{**_common(graph), "pooling": graph.pooling_of(name)},
     )
     return save_artifact(folder, [Member(one.prompt, one.weight, one.bias) for one in chosen], facts)
 

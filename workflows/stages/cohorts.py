@@ -85,4 +85,4 @@ def _cost(graph: RunGraph, part: Part) -> float:
     prepared = PreparedTask.load(graph.stages[f"prepare/{part.task}"].folder(graph.folder))
     candidates = graph.candidates(part.task)
     layers = sum(graph.info.layers - candidates[n].first_layer for n in part.candidates)
-    return layers * settings.steps * settings.batch_rows * float(prepared.encoded["train"].lengths.mean())
+    return layers * settings.steps * settings.batch_rows * float(prepared.encoded["train"].tokens.mean())

@@ -6,14 +6,13 @@ own rules. So what is compared is what would be used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
 
 from pipeline.registry import Predictor, load_artifact
-from pipeline.tasks.metrics import score
+from pipeline.tasks import TASK_TYPES, TaskType
 from pipeline.training.gate import compare as compare_answers
 from pipeline.training.world import World
 from workflows.stages.workers import Payload, Replica
@@ -23,26 +22,32 @@ _ROWS_AT_ONCE = 256  # between two signs of progress
 
 def compare(replica: Replica, payload: Payload, world: World) -> dict[str, Any]:
     """Each pair of artifacts on the same rows: alias → `Comparison`, plain."""
-    gold, answers = _answer(replica, payload, world, "gate")
+    kind, gold, answers = _answer(replica, payload, world, "gate")
+    how = {**payload["how"], "scorer": kind.score}
     return {
-        alias: compare_answers(payload["metric"], gold, answers[old], answers[new], **payload["how"]).as_json()
+        alias: compare_answers(payload["metric"], gold, answers[old], answers[new], **how).as_json()
         for alias, (old, new) in payload["pairs"].items()
     }
 
 
 def look(replica: Replica, payload: Payload, world: World) -> dict[str, float]:
     """The score of each artifact, by name."""
-    gold, answers = _answer(replica, payload, world, "look")
+    kind, gold, answers = _answer(replica, payload, world, "look")
     metric = payload["metric"]
-    return {name: score(metric, gold, answers[name])[metric] for name in answers}
+    return {name: kind.score(metric, gold, answers[name])[metric] for name in answers}
 
 
-def _answer(replica: Replica, payload: Payload, world: World, stage: str) -> tuple[list[Any], dict[str, list[Any]]]:
-    """Gold answers, and those of each artifact, both as `score` takes them."""
+def _answer(
+    replica: Replica, payload: Payload, world: World, stage: str
+) -> tuple[TaskType, list[Any], dict[str, list[Any]]]:
+    """The task's type, the gold answers, and those of each artifact, both as the type scores them."""
     rows: list[dict[str, Any]] = datasets.Dataset.from_file(payload["rows"]).to_list()
     gold = [row.pop(payload["target"]) for row in rows]
     names = list(payload["artifacts"])
     artifacts = {name: load_artifact(Path(folder)) for name, folder in payload["artifacts"].items()}
+    identity = next(iter(artifacts.values())).manifest.task
+    assert identity is not None
+    kind = TASK_TYPES[identity.type]
     predictor = Predictor(replica.backbone, artifacts)
     answers: dict[str, list[Any]] = {name: [] for name in names}
     for start in range(0, len(rows), _ROWS_AT_ONCE):
@@ -50,11 +55,6 @@ def _answer(replica: Replica, payload: Payload, world: World, stage: str) -> tup
         some = rows[start : start + _ROWS_AT_ONCE]
         told = predictor.predict([{**row, "task": name} for row in some for name in names])
         for place, answer in enumerate(told):
-            answers[names[place % len(names)]].append(_plain(answer))
+            answers[names[place % len(names)]].append(answer[kind.answered])
     world.event(stage=stage, task=payload["task"], done=len(rows), total=len(rows), note=payload["split"])
-    return gold, answers
-
-
-def _plain(answer: Mapping[str, Any]) -> Any:
-    """The one field of a predictor's answer that is the answer."""
-    return answer["tags"] if "tags" in answer else answer["label"]
+    return kind, gold, answers

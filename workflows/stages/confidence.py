@@ -6,48 +6,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
-
-from pipeline.tasks import PreparedTask
+from pipeline.tasks.metrics import Scorer
 from pipeline.tasks.resample import Interval, difference, interval
-from pipeline.training.evaluate import decode_split
+
+Told = Sequence[Any]
+"""An answer per row, as the task's type reads them."""
 
 
 def confidence(
-    task: PreparedTask,
-    offsets: NDArray[np.int64],
-    answered: Mapping[str, Tensor],
-    cells: Mapping[str, Sequence[Tensor]],
+    metric: str, gold: Told, answered: Mapping[str, Told], cells: Mapping[str, Sequence[Told]], scorer: Scorer
 ) -> dict[str, Any]:
     """Intervals of the test scores and of what stands between them.
 
     Args:
-        offsets: as in `SplitAnswers`.
-        answered: "winner" and whatever else was scored → its class ids [A].
-        cells: of both starts, the class ids of every seed of its best cell.
+        gold: the right answers. scorer: the task type's.
+        answered: "winner" and whatever else was scored → its answers.
+        cells: of both starts, the answers of every seed of its best cell.
 
     Returns:
         `scores`: per name of `answered`; `over_winner`: of the others against the winner, on the same rows; `gain`: of
         the shared start over scratch, mean over seeds. None where there is nothing to compare, or no way to resample.
     """
-    gold = task.gold("test")
-
-    def answers(classes: Tensor) -> list[Any]:
-        return decode_split(task, "test", classes, offsets)
-
-    told = {name: answers(classes) for name, classes in answered.items()}
-    sides = [[answers(classes) for classes in cells.get(start, ())] for start in ("shared", "scratch")]
+    sides = [cells.get(start, ()) for start in ("shared", "scratch")]
     over = {
-        name: _plain(difference(task.metric, gold, [one], [told["winner"]]))
-        for name, one in told.items()
+        name: _plain(difference(metric, gold, [one], [answered["winner"]], scorer))
+        for name, one in answered.items()
         if name != "winner"
     }
     return {
-        "scores": {name: _plain(interval(task.metric, gold, one)) for name, one in told.items()},
+        "scores": {name: _plain(interval(metric, gold, one, scorer)) for name, one in answered.items()},
         "over_winner": over,
-        "gain": _plain(difference(task.metric, gold, *sides)) if all(sides) else None,
+        "gain": _plain(difference(metric, gold, *sides, scorer)) if all(sides) else None,
     }
 
 

@@ -70,6 +70,11 @@ class RunGraph:
         chosen = self.config.backbone.pooling
         return chosen if chosen != "auto" else "last" if self.info.causal else "mean"
 
+    def pooling_of(self, task: str) -> str:
+        """A task's own pooling, or the run's."""
+        own = self.tasks[task].spec.pooling
+        return self.pooling if own == "auto" else own
+
     @property
     def shared_folder(self) -> Path | None:
         """Where the shared prompt is, once there; None when nothing is pretrained."""
@@ -175,6 +180,8 @@ class RunGraph:
                 "metric": task.metric,
                 "max_tokens": spec.max_tokens,
                 "too_long": spec.too_long,
+                "pooling": spec.pooling,
+                "overlap": spec.overlap,
                 "tokenizer": self.info.tokenizer,
                 "context": self.info.context,
                 "code": code_version(),

@@ -79,7 +79,7 @@ def pretrain_rows(graph: RunGraph) -> int:
     tasks = {name: PreparedTask.load(_prepared(graph, name)) for name in graph.config.pretrain_tasks}
     sizes = {name: len(task.encoded["train"]) for name, task in tasks.items()}
     rates = Mixture(sizes, settings.mixing.exponent, settings.mixing.cap, graph.config.seed).rates
-    mean = sum(rate * float(np.mean(tasks[name].encoded["train"].lengths)) for name, rate in rates.items())
+    mean = sum(rate * float(np.mean(tasks[name].encoded["train"].tokens)) for name, rate in rates.items())
     return max(1, round(settings.batch_tokens / mean))
 
 

@@ -5,7 +5,7 @@ Each writes its results into the stage's unfinished folder; the driver alone mak
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from pipeline.training.answering import answer_together
 from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.cohort import Cohort, CohortSettings
 from pipeline.training.distil import DistilSettings, distil
-from pipeline.training.evaluate import score_answers, score_rows
+from pipeline.training.evaluate import SplitRows
 from pipeline.training.greedy import choose_ensemble
 from pipeline.training.pretrain import Pretraining, PretrainSettings
 from pipeline.training.results import load_shared, load_trained, save_shared, save_trained
@@ -127,13 +127,15 @@ def ensemble(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
     task = PreparedTask.load(Path(payload["task"]))
     trained = load_trained(Path(payload["trained"]))
     answers = replica.answer(task, "dev", trained, world, "ensemble")
+    rows_of = SplitRows(task, "dev")
     chosen = choose_ensemble(
         ranked(trained),
         answers.probabilities,
-        torch.from_numpy(task.label_ids("dev")),
+        answers.evidence(task.right("dev")),
         answers.offsets,
         payload["size"],
-        lambda classes, rows: score_rows(task, "dev", classes, rows),
+        lambda told, rows: rows_of.judge(told, rows=rows).score,
+        task.kind.combinations,
     )
     result = {
         "members": list(chosen.members),
@@ -154,6 +156,10 @@ def ensemble(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
     return result
 
 
+Choose = Callable[[torch.Tensor], torch.Tensor]
+"""Of all members' probabilities [K, A, C] the ones [A, C] that answer."""
+
+
 def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]:
     """Scores on test, once, what was chosen on dev: winner, ensemble, and every seed of each start's best cell."""
     task = PreparedTask.load(Path(payload["task"]))
@@ -165,15 +171,26 @@ def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
     chosen: Mapping[str, Any] = payload["ensemble"] or {"members": [], "combine": "mean", "dev": None}
     looked_at = [winner, *chosen["members"], *cells["shared"], *cells["scratch"]]
     used = sorted({*looked_at, *([] if from_scratch is None else [from_scratch])})
-    answers = replica.answer(task, "test", [trained[n] for n in used] + distilled, world, "evaluate")
+    all_used = [trained[n] for n in used] + distilled
+    # Where answers depend on a threshold, dev chooses it for each of them before test is looked at.
+    on_dev = replica.answer(task, "dev", all_used, world, "evaluate").probabilities if task.kind.thresholded else None
+    on_test = replica.answer(task, "test", all_used, world, "evaluate").probabilities  # [K, A, C]
+    dev_rows, test_rows = SplitRows(task, "dev"), SplitRows(task, "test")
     place = {n: k for k, n in enumerate(used)}
 
-    def score(classes: torch.Tensor) -> dict[str, float]:
-        return score_answers(task, "test", classes, answers.offsets)
+    def threshold_of(chosen: Choose) -> float | None:
+        return None if on_dev is None else dev_rows.judge(chosen(on_dev)).threshold
+
+    def score(chosen: Choose) -> dict[str, Any]:
+        threshold = threshold_of(chosen)
+        return {"threshold": threshold, "test": test_rows.judge(chosen(on_test), threshold).figures}
+
+    def read(chosen: Choose) -> list[Any]:
+        return test_rows.read(chosen(on_test), threshold_of(chosen))
 
     def of_candidate(one: Trained, n: int, k: int) -> dict[str, Any]:
         facts = {"number": n, **vars(one.candidate), "name": one.candidate.name, "dev": one.score}
-        return {**facts, "test": score(answers.logits[k].argmax(-1))}
+        return {**facts, **score(lambda p: p[k])}
 
     def of_place(n: int) -> dict[str, Any]:
         return of_candidate(trained[n], n, place[n])
@@ -187,18 +204,16 @@ def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
         "ensemble": None,
         "distilled": of_candidate(distilled[0], 0, len(used)) if distilled else None,
     }
-    classes = answers.logits.argmax(-1)  # [K, A]
-    answered = {"winner": classes[place[winner]]}
+    told = {"winner": read(lambda p: p[place[winner]])}
     if from_scratch is not None:
-        answered["from_scratch"] = classes[place[from_scratch]]
+        told["from_scratch"] = read(lambda p: p[place[from_scratch]])
     if chosen["members"]:
         members = torch.tensor([place[n] for n in chosen["members"]])
-        combined = COMBINATIONS[chosen["combine"]](answers.probabilities[members])
-        answered["ensemble"] = combined.argmax(-1)
-        result["ensemble"] = {**chosen, "test": score(answered["ensemble"])}
+        result["ensemble"] = {**chosen, **score(lambda p: COMBINATIONS[chosen["combine"]](p[members]))}
+        told["ensemble"] = read(lambda p: COMBINATIONS[chosen["combine"]](p[members]))
     if distilled:
-        answered["distilled"] = classes[len(used)]
-    seeds = {start: [classes[place[n]] for n in cell] for start, cell in cells.items()}
-    result["intervals"] = confidence(task, answers.offsets, answered, seeds)
+        told["distilled"] = read(lambda p: p[len(used)])
+    seeds = {start: [read(lambda p, n=n: p[place[n]]) for n in cell] for start, cell in cells.items()}
+    result["intervals"] = confidence(task.metric, test_rows.gold, told, seeds, task.kind.score)
     save_json(Path(payload["out"]) / "scores.json", result)
     return result

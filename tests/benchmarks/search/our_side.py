@@ -7,14 +7,12 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
 from pipeline.backbone import Backbone, load_backbone, resolve_dtype
 from pipeline.tasks import PreparedTask
 from pipeline.training.answering import answer_together
 from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.cohort import Cohort, CohortSettings
-from pipeline.training.evaluate import score_answers
+from pipeline.training.evaluate import SplitRows
 from pipeline.training.search import Search, SearchSettings
 from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
@@ -56,7 +54,5 @@ def search(
 def test_scores(task: PreparedTask, trained: Sequence[Trained]) -> list[float]:
     """Each candidate's score on test, in one pass."""
     answers = answer_together(backbone(), task, "test", trained, pooling="mean")
-    return [
-        score_answers(task, "test", logits.argmax(-1), answers.offsets)[task.metric]
-        for logits in torch.unbind(answers.logits)
-    ]
+    rows = SplitRows(task, "test")
+    return [rows.judge(one).score for one in answers.probabilities]

@@ -1,0 +1,61 @@
+"""What every task type needs to turn texts into token ids: a tokenizer, a limit, and how to cut to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.tasks.truncate import kept_positions
+
+if TYPE_CHECKING:
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+_TOKEN_COLUMNS = ("input_ids", "token_type_ids")
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Encodes texts for one task.
+
+    Args:
+        tokenizer: a fast one. labels: the task's. limit: tokens of a sequence, special ones included; None for any.
+        overlap: tokens that two neighbouring windows of a long text share.
+        words: whether texts come as lists of words.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    labels: tuple[str, ...]
+    limit: int | None
+    overlap: int = 0
+    words: bool = False
+
+    @property
+    def ids(self) -> Mapping[str, int]:
+        """Label → class id."""
+        return {label: index for index, label in enumerate(self.labels)}
+
+    def tokenize(self, *texts: Sequence[Any], offsets: bool = False) -> BatchEncoding:
+        """Whole texts, or pairs of them, uncut."""
+        return self.tokenizer(
+            *(list(each) for each in texts),
+            is_split_into_words=self.words,
+            padding=False,
+            truncation=False,
+            return_attention_mask=False,
+            return_offsets_mapping=offsets,
+            verbose=False,
+        )
+
+    def kept(self, encoded: BatchEncoding, index: int) -> Sequence[int]:
+        """The tokens of a row that stay within the limit."""
+        length = len(encoded["input_ids"][index])
+        if self.limit is None or length <= self.limit:
+            return range(length)
+        return kept_positions(encoded.sequence_ids(index), self.limit, self.tokenizer.truncation_side)
+
+    def sequence(self, encoded: BatchEncoding, index: int, kept: Sequence[int], full: int | None = None) -> Any:
+        """A row cut to `kept`, without its answers; `full` is what its length would have been uncut."""
+        whole = {name: encoded[name][index] for name in _TOKEN_COLUMNS if name in encoded}
+        row = {name: [values[place] for place in kept] for name, values in whole.items()}
+        return {**row, "full_length": len(whole["input_ids"]) if full is None else full}
