@@ -41,7 +41,7 @@ class ReadRow:
 
     name: str
     canonical: Mapping[str, Any]
-    encoded: Mapping[str, Any]
+    encoded: Example
 
 
 class Predictor:
