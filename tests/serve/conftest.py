@@ -9,6 +9,7 @@ import pytest
 from pipeline.registry import PromptRegistry
 from tests.registry.made import INTENT, SAME, SLOTS, backbone_of, make_shared
 from tests.serve.servers import MARKUP, Server, free_port, start
+from tests.serve.typed import CHALLENGERS, TYPED, made_of
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +20,9 @@ def server(ray_cluster, tmp_path_factory) -> Iterator[Server]:
     for seed, task in enumerate((INTENT, SAME, SLOTS, MARKUP), start=1):
         made.add(task, seed, "champion")
     made.add(INTENT, 11, "challenger")
+    for seed, (name, settings) in enumerate(TYPED.items(), start=21):
+        made.add(made_of(name, settings), seed, "champion")
+        made.add(made_of(name, CHALLENGERS.get(name, settings)), seed + 10, "challenger")
     make_shared(folder / "shared", backbone_of("bert"))
     registry.register(folder / "shared")
     with start(made, folder / "ray.log"):

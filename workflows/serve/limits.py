@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import InputError, InputErrors, nearest
+from pipeline.registry import Manifest
 from pipeline.registry.lookup import CHAMPION
+from pipeline.tasks import TASK_TYPES
+from pipeline.tasks.cells import CHOICES
 from workflows.serve.champions import Champions
 
 TOLD = 10  # mistakes told at once
@@ -18,7 +21,8 @@ class Limits:
     """What one replica takes.
 
     Args:
-        rows: of one request. characters: of one row, all its fields together. queue: rows that wait or are computed.
+        rows: of one request. characters: of one row, all its fields together; a question counts once per choice.
+        queue: rows that wait or are computed.
         seconds: until a request that has no answer is given up.
     """
 
@@ -93,6 +97,10 @@ def check_rows(rows: Sequence[Mapping[str, Any]], champions: Champions, limits: 
     for status, problems in ((422, missing), (404, unknown), (503, unserved)):
         if problems:
             raise Refusal(status, *_some(problems), retry_after=30 if status == 503 else None)
+    sizes = [_characters(row) + _again(row, champions.served[row["task"]].manifest) for row in named]
+    long = [_too_long(n, size, limits) for n, size in enumerate(sizes) if size > limits.characters]
+    if long:
+        raise Refusal(413, *_some(long))
     return named
 
 
@@ -127,6 +135,18 @@ def _characters(row: Mapping[str, Any]) -> int:
         elif isinstance(value, list):
             left += value
     return total
+
+
+def _again(row: Mapping[str, Any], manifest: Manifest) -> int:
+    """Characters that are read more than once: a question stands before every one of its choices, so that a row of many
+    choices costs far more than it is long."""
+    identity = manifest.task
+    if identity is None or "choices" not in TASK_TYPES[identity.type].inputs:
+        return 0
+    names = {"choices", identity.columns.get("choices", "choices")}
+    question = _characters({key: value for key, value in row.items() if key not in names})
+    choices = [CHOICES.read(name, row[name]) for name in names if name in row]
+    return question * max((len(one) - 1 for one in choices if isinstance(one, list)), default=0)
 
 
 def _some(problems: Iterable[InputError]) -> list[InputError]:
