@@ -27,7 +27,7 @@ def confidence(
         `scores`: per name of `answered`; `over_winner`: of the others against the winner, on the same rows; `gain`: of
         the shared start over scratch, mean over seeds. None where there is nothing to compare, or no way to resample.
     """
-    sides = [cells.get(start, ()) for start in ("shared", "scratch")]
+    shared, scratch = (cells.get(start, ()) for start in ("shared", "scratch"))
     over = {
         name: _plain(difference(metric, gold, [one], [answered["winner"]], scorer))
         for name, one in answered.items()
@@ -36,7 +36,7 @@ def confidence(
     return {
         "scores": {name: _plain(interval(metric, gold, one, scorer)) for name, one in answered.items()},
         "over_winner": over,
-        "gain": _plain(difference(metric, gold, *sides, scorer)) if all(sides) else None,
+        "gain": _plain(difference(metric, gold, shared, scratch, scorer)) if shared and scratch else None,
     }
 
 

@@ -6,6 +6,7 @@ Each writes its results into the stage's unfinished folder; the driver alone mak
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,7 @@ def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
         told["ensemble"] = read(lambda p: COMBINATIONS[chosen["combine"]](p[members]))
     if distilled:
         told["distilled"] = read(lambda p: p[len(used)])
-    seeds = {start: [read(lambda p, n=n: p[place[n]]) for n in cell] for start, cell in cells.items()}
+    seeds = {start: [read(itemgetter(place[n])) for n in cell] for start, cell in cells.items()}
     result["intervals"] = confidence(task.metric, test_rows.gold, told, seeds, task.kind.score)
     save_json(Path(payload["out"]) / "scores.json", result)
     return result
