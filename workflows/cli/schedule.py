@@ -222,22 +222,16 @@ def _write(folder: Path, files: dict[str, str]) -> None:
 
 
 def _tell(plan: Schedule, files: dict[str, str], out: Path | None, times: list[str]) -> None:
-    """What was made, when it fires, which image, and the next command; stdout keeps to the files where they go there."""
+    """What was made, when it fires, which image, the next command; not on stdout where the files go there."""
     say = _to_stderr if out is None else typer.echo
     for name in files if out is not None else ():
         say(f"wrote {out / name}" if out else name)
     say(f"fires ({plan.zone or 'this machine’s time'}): {', '.join(times)}")
     if plan.image is not None:
-        how = (
-            "pinned by its digest"
-            if plan.image.pinned
-            else "a tag: looked up anew whenever it fires"
-        )
+        how = "pinned by its digest" if plan.image.pinned else "a tag: looked up anew whenever it fires"
         say(f"image {plan.image.reference}: {how}")
     if plan.target in ("k8s", "kuberay") and plan.claim is None:
-        say(
-            "no --claim: checkpoints and caches last only if storage is somewhere that every pod reaches"
-        )
+        say("no --claim: checkpoints and caches last only if storage is somewhere that every pod reaches")
     say(f"next: {_next_command(plan, files, str(out) if out is not None else 'FOLDER')}")
 
 

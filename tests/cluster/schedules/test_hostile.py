@@ -19,7 +19,8 @@ from pipeline.errors import InputError
 
 HOSTILE = [
     "x; rm -rf /", "$(reboot)", "`reboot`", "a\nb: c", "a\n- b", "x' || true '", 'x" # y', "%n%%s", "${HOME}",
-    "$(HOME)", "a\\", "\u2028x", "\x85", "*alias", "&anchor", "!!python/object", "{{ 7 * 7 }}", "{% raw %}", "--version", "~",
+    "$(HOME)", "a\\", "\u2028x", "\x85", "*alias", "&anchor", "!!python/object", "{{ 7 * 7 }}", "{% raw %}",
+    "--version", "~",
     "é😀", "a b", "${{ secrets.X }}", "yes", "1e3", "null", "\ttab", " lead", "trail ", "\x00", "\ufeff",
 ]  # fmt: skip
 SIGNS = st.text(alphabet="$(){}'\"`\\%;&|\n #:-!*?~ab", max_size=20)
