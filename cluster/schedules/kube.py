@@ -100,8 +100,7 @@ class KubeApi:
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=30, context=self._tls) as answer:
-                found: dict[str, Any] = json.loads(answer.read() or b"{}")
-                return found
+                return dict(json.loads(answer.read() or b"{}"))
         except urllib.error.HTTPError as error:
             told = _message(error)
             if error.code == 404:

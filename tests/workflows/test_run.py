@@ -47,7 +47,9 @@ def test_a_run_scores_every_task_and_registers_it(undisturbed):
     assert parent is None or parent.fingerprint == shared.fingerprint
     listed = {listed.task: listed for listed in registry.list()}
     assert "shared-prompt" in listed
-    assert {move.reason for task in listed for move in registry.history(task)} == {"registered"}
+    reasons = {task: [move.reason for move in registry.history(task) if move.alias == "champion"] for task in listed}
+    assert reasons.pop("shared-prompt") == ["pretrained by small"]
+    assert set(map(tuple, reasons.values())) == {("gate of small: the first one",)}
     for task in [task for task in listed if "ensemble" in listed[task].aliases]:
         lineage = registry.show(f"{task}@ensemble").lineage
         assert lineage and all(one.version is not None for one in lineage)

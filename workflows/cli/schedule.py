@@ -222,7 +222,7 @@ def _write(folder: Path, files: dict[str, str]) -> None:
 
 
 def _tell(plan: Schedule, files: dict[str, str], out: Path | None, times: list[str]) -> None:
-    """What was made, when it fires, which image, and the next command; stdout is the files' when they go there."""
+    """What was made, when it fires, which image, the next command; not on stdout where the files go there."""
     say = _to_stderr if out is None else typer.echo
     for name in files if out is not None else ():
         say(f"wrote {out / name}" if out else name)

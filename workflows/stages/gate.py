@@ -153,6 +153,6 @@ def rows_payload(graph: RunGraph, task: str, split: str) -> dict[str, Any]:
         "task": task,
         "split": split,
         "metric": own.metric,
-        "target": TASK_TYPES[own.spec.type].target,
+        "target": own.kind.target[0],
         "rows": own.splits[split].cache_files[0]["filename"],
     }
