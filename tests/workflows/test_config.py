@@ -45,7 +45,7 @@ def test_defaults_are_filled_in(write):
     assert config.pretrain.batch_rows is None
     assert config.adapt.lengths == (8, 16, 32)
     assert (config.adapt.first_layers, config.adapt.tolerance, config.adapt.room) == ("auto", 0.002, 64)
-    assert (config.adapt.halving.factor, config.adapt.halving.brackets) == (3, 1)
+    assert (config.adapt.halving.factor, config.adapt.halving.brackets) == (4, 1)
     assert config.pretrain.nested
     assert (config.ensemble.size, config.ensemble.distil) == (5, False)
     assert config.trunk.max_bytes == 8_000_000_000
@@ -109,7 +109,7 @@ def test_so_does_a_section_inside_it(write):
     text = GOOD.replace("steps: 7", "halving: {factor: 2}") + "adapt: {halving: {brackets: 4}}\n"
     config = load_config(write(text))
     assert config.adapt_for("slots").halving.model_dump() == {"factor": 2, "brackets": 4}
-    assert config.adapt_for("intent").halving.model_dump() == {"factor": 3, "brackets": 4}
+    assert config.adapt_for("intent").halving.model_dump() == {"factor": 4, "brackets": 4}
     again = load_config(write(text.replace("{brackets: 4}", "null")))
     assert again.adapt_for("slots").halving.model_dump() == {"factor": 2, "brackets": 1}
     assert again.adapt_for("intent").halving is None

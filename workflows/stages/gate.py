@@ -15,7 +15,6 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.registry import Manifest, PromptRegistry, load_artifact
-from pipeline.tasks import TASK_TYPES
 from pipeline.training.gate import Bounds, Comparison, Discordant, judge
 from workflows.stages import comparing
 from workflows.stages.graph import RunGraph
