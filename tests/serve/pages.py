@@ -67,6 +67,13 @@ def choose(page, task):
     return page.find_elements(By.CSS_SELECTOR, "#fields textarea")
 
 
+def compare(page, wanted=True):
+    """Ticks the box that also asks the challenger, or takes the tick away."""
+    box = page.find_element(By.ID, "compare")
+    if box.is_selected() != wanted:
+        box.send_keys(Keys.SPACE)
+
+
 def fill(page, *texts):
     """Types into the fields."""
     areas = page.find_elements(By.CSS_SELECTOR, "#fields textarea")
@@ -85,6 +92,8 @@ def fill(page, *texts):
 
 def ask(page, *texts, cards=1):
     """Types into the fields with the keyboard alone and waits for the answers' cards."""
+    WebDriverWait(page, 20).until(lambda _: page.find_element(By.ID, "answers").get_attribute("aria-busy") == "false")
+    page.execute_script("document.getElementById('answers').replaceChildren()")  # else old cards could be taken for new
     fill(page, *texts).send_keys(Keys.CONTROL, Keys.ENTER)
     return answers(page, cards)
 

@@ -8,11 +8,11 @@ from tests.serve.servers import MARKUP
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.serve.pages import ask, choose, look, ordinary, shown_scores  # noqa: E402
+from tests.serve.pages import ask, choose, look, ordinary, shown_scores
 
 SENTENCE = "cancel my order now <b>please</b>"
 

@@ -1,7 +1,8 @@
-"""A card for every task type, champion and challenger beside each other, and inputs that fit: all as the API answers."""
+"""A card and fitting inputs for every task type, champion and challenger beside each other: all as the API answers."""
 
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from tests.serve.typed import ROWS, TYPED
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.serve.pages import answers, ask, choose, fill, look, ordinary, parts, percent, shown_scores  # noqa: E402
+from tests.serve.pages import answers, ask, choose, compare, fill, look, ordinary, parts, percent, shown_scores
 
 SHOTS = os.environ.get("DEEPPROMPT_SHOTS")
 """A folder for pictures of what the tests look at, for whoever changes the page."""
@@ -30,7 +31,7 @@ def typed(name):
 def both(page, server, name):
     """Both cards and both answers to the task's row."""
     choose(page, name)
-    page.find_element(By.ID, "compare").send_keys(Keys.SPACE)
+    compare(page)
     cards = ask(page, *typed(name), cards=2)
     told = server.predict(*({"task": task, **ROWS[name]} for task in (name, f"{name}@challenger")))
     assert [one.get_attribute("class") for one in cards] == ["champion", "challenger"]
@@ -78,7 +79,7 @@ def test_a_choice_among_lines(page, server):
         assert parts(card, ".first span") == [told["choice"]]
         assert parts(card, ".label")[0] == f"{told['choice']} {percent(told['score'])}"
     assert verdict(page).endswith("agree." if pairs[0][1]["label"] == pairs[1][1]["label"] else "differ.")
-    page.find_element(By.ID, "compare").send_keys(Keys.SPACE)
+    compare(page, False)
     (card,) = ask(page, "what is late", "\n the order \n\nthe order\n")  # blank lines are none, equal ones are two
     assert parts(card, ".scores span") == ["the order"] * 2 and len(parts(card, ".first span")) == 1
 
@@ -128,7 +129,7 @@ def test_every_card_fits_the_window(page, server, width, scheme):
     look(page, width, scheme)
     for name in TYPED:
         choose(page, name)
-        page.find_element(By.ID, "compare").send_keys(Keys.SPACE)
+        compare(page)
         if name == "roles":
             area = fill(page, " ".join([*ROWS[name]["tokens"], "x" * 90]))
             page.find_elements(By.CSS_SELECTOR, "#words input")[4].send_keys(Keys.SPACE)
@@ -136,12 +137,10 @@ def test_every_card_fits_the_window(page, server, width, scheme):
             answers(page, 2)
         else:
             *rest, last = typed(name)
-            ask(page, *rest, last + "\n" + "x" * 90, cards=2)
+            ask(page, *rest, last[:280] + "\n" + "x" * 90, cards=2)
         assert page.execute_script("return document.documentElement.scrollWidth") <= width, name
         if SHOTS:
             shot = page.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})["data"]
-            import base64
-
             (Path(SHOTS) / f"{name}-{width}-{scheme}.png").write_bytes(base64.b64decode(shot))
     ordinary(page)
     severe = [entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
