@@ -70,7 +70,7 @@ def test_an_answer_of_each_kind_was_seen(server):
     assert 0 < len(told["topics"]["labels"]) < len(TYPED["topics"]["labels"])
     assert -1 < told["stars"]["score"] < 4
     assert len(told["pick"]["scores"]) == 3 and told["pick"]["choice"] in ROWS["pick"]["choices"]
-    assert len(told["roles"]["tags"]) == 6
+    assert len(told["roles"]["tags"]) == 6 and told["roles"]["spans"]
     found, silent = told["find"], told["find@challenger"]
     assert found["answer"] == ROWS["find"]["context"][found["start"] : found["end"]] != ""
     assert (silent["answer"], silent["start"], silent["end"]) == ("", None, None)
