@@ -27,3 +27,20 @@ def server(ray_cluster, tmp_path_factory) -> Iterator[Server]:
     registry.register(folder / "shared")
     with start(made, folder / "ray.log"):
         yield made
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    from tests.serve.pages import chromium, has_chromium
+
+    if not has_chromium():
+        pytest.skip("no Chromium here: apt-get install chromium chromium-driver")
+    with chromium(tmp_path_factory.mktemp("chromium")) as made:
+        yield made
+
+
+@pytest.fixture
+def page(browser, server):
+    from tests.serve.pages import open_page
+
+    return open_page(browser, server)

@@ -2,73 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
-from tests.serve.servers import MARKUP, TOKEN
+from tests.serve.servers import MARKUP
 
-selenium = pytest.importorskip("selenium", reason="selenium is not installed")
+pytest.importorskip("selenium", reason="selenium is not installed")
 
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.serve.pages import ask, choose, look, ordinary, shown_scores
 
 SENTENCE = "cancel my order now <b>please</b>"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no Chromium here: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    folder = tmp_path_factory.mktemp("chromium")
-    for one in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"):
-        options.add_argument(one)
-    options.add_argument("--disable-background-networking")
-    options.add_argument(f"--user-data-dir={folder}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    made = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    made.set_window_size(1100, 900)
-    yield made
-    made.quit()
-
-
-@pytest.fixture
-def page(browser, server):
-    """The page, opened with the token typed in."""
-    browser.get(server.url)
-    field = browser.find_element(By.ID, "token")
-    WebDriverWait(browser, 20).until(lambda _: field.is_displayed())  # it learnt that a token is needed
-    assert "a token is needed" in browser.find_element(By.ID, "trouble").text
-    field.send_keys(TOKEN, Keys.TAB)
-    WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.CSS_SELECTOR, "#fields textarea"))
-    return browser
-
-
-def choose(page, task):
-    Select(page.find_element(By.ID, "task")).select_by_value(task)
-    return page.find_elements(By.CSS_SELECTOR, "#fields textarea")
-
-
-def ask(page, *texts):
-    """Types into the fields with the keyboard alone and waits for the answers' cards."""
-    areas = page.find_elements(By.CSS_SELECTOR, "#fields textarea")
-    for area, text in zip(areas, texts, strict=True):
-        area.clear()
-        area.send_keys(text)
-    areas[-1].send_keys(Keys.CONTROL, Keys.ENTER)
-    WebDriverWait(page, 20).until(lambda _: page.find_elements(By.CSS_SELECTOR, "article"))
-    return page.find_elements(By.CSS_SELECTOR, "article")
-
-
-def shown_scores(card):
-    names = [one.get_property("textContent") for one in card.find_elements(By.CSS_SELECTOR, ".scores span")]
-    shares = [one.get_property("textContent") for one in card.find_elements(By.CSS_SELECTOR, ".scores output")]
-    return dict(zip(names, shares, strict=True))
 
 
 def test_an_answer_with_its_scores_and_version(page, server):
@@ -84,7 +30,7 @@ def test_an_answer_with_its_scores_and_version(page, server):
 def test_champion_and_challenger_side_by_side(page, server):
     choose(page, "intent")
     page.find_element(By.ID, "compare").send_keys(Keys.SPACE)
-    cards = ask(page, SENTENCE)
+    cards = ask(page, SENTENCE, cards=2)
     answers = server.predict(*({"task": task, "text": SENTENCE} for task in ("intent", "intent@challenger")))
     assert [f"version {answer['version']}" in card.text for card, answer in zip(cards, answers, strict=True)] == [
         True
@@ -134,11 +80,8 @@ def test_nothing_shown_is_run(page):
 @pytest.mark.parametrize("width", [390, 1100])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_the_window(page, width, scheme, server):
-    scheme = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    look(page, width, scheme)
     choose(page, "slots")
     ask(page, "cancel the order " * 10 + "x" * 120)
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
-    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    ordinary(page)

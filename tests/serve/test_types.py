@@ -65,12 +65,12 @@ def test_what_is_told_is_what_the_schema_says(server):
 
 
 def test_an_answer_of_each_kind_was_seen(server):
-    """Else the tests above would say little: labels above and below, an answer and none, beyond the first window."""
+    """Else the tests above would say little: labels above and below the threshold, an answer and none."""
     told = dict(zip([row["task"] for row in ASKED[:7]], server.predict(*ASKED[:7]), strict=True))
     assert 0 < len(told["topics"]["labels"]) < len(TYPED["topics"]["labels"])
     assert -1 < told["stars"]["score"] < 4
     assert len(told["pick"]["scores"]) == 3 and told["pick"]["choice"] in ROWS["pick"]["choices"]
-    assert len(told["roles"]["tags"]) == 6
+    assert len(told["roles"]["tags"]) == 6 and told["roles"]["spans"]
     found, silent = told["find"], told["find@challenger"]
     assert found["answer"] == ROWS["find"]["context"][found["start"] : found["end"]] != ""
     assert (silent["answer"], silent["start"], silent["end"]) == ("", None, None)

@@ -14,7 +14,7 @@ TYPED: Mapping[str, dict[str, Any]] = {
     "stars": {"type": "regression", "labels": ("-1.0", "4.0"), "task": {"metric": "spearman"}},
     "alike": {"type": "pair_regression", "labels": ("0.0", "5.0"), "task": {"metric": "pearson"}},
     "pick": {"type": "choice", "labels": ("right",)},
-    "roles": {"type": "srl", "labels": ("B-A", "B-V", "I-A", "O"), "task": {"metric": "span_f1"}},
+    "roles": {"type": "srl", "labels": ("B-A", "B-V", "I-A", "B-B", "O"), "task": {"metric": "span_f1"}},
     "find": {"type": "qa", "labels": ("start", "end"), "threshold": 0.0, "task": {"metric": "f1", "overlap": 8}},
 }
 CHALLENGERS = {"find": {**TYPED["find"], "threshold": 1.1}}
