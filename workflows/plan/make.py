@@ -188,7 +188,7 @@ class _Planner:
 
     def _shared(self) -> int:
         """Numbers of the shared prompt and of the heads that pretraining trains with it."""
-        names = self.config.pretrain_tasks
+        names = self.config.pretrain_tasks if "pretrain" in self.graph.stages else ()  # or it is there already
         heads = sum((self.info.width + 1) * len(self.graph.tasks[name].labels) for name in names)
         prompt = self.info.prompt_parameters(self.config.prompt.length, self.graph.first_layer)
         return prompt + heads if names else 0
