@@ -15,10 +15,10 @@ from torch import Tensor
 
 from pipeline.backbone import Backbone
 from pipeline.model import PromptedModel
-from pipeline.prompts import COMBINATIONS, PromptBank
+from pipeline.prompts import COMBINATIONS, Recipe
 from pipeline.tasks import Answers, Batch, HeadBank, PreparedTask
 from pipeline.training.answering import answer_together
-from pipeline.training.candidates import Trained
+from pipeline.training.candidates import Trained, bank_of
 from pipeline.training.evaluate import look_at_dev, split_rows
 from pipeline.training.loop import Trainer
 from pipeline.training.search import Search, SearchSettings
@@ -57,8 +57,10 @@ def distil(
     taught = answer_together(backbone, task, "train", teachers, pooling=settings.pooling, trunks=trunks)
     targets = COMBINATIONS[combine](taught.probabilities)  # [A, C]
     how = SearchSettings(settings.steps, settings.rows, settings.warmup, settings.evaluate_every, 0, settings.seed)
-    search = Search(task, [student.candidate], Start(None, {}, ""), how)  # its clock, its rows, its book of dev scores
-    bank = PromptBank([student.prompt], backbone.info.layers)
+    search = Search(
+        task, [student.candidate], Start(None, {}, "", Recipe(layout=student.layout)), how
+    )  # its clock, its rows, its book of dev scores
+    bank = bank_of([student], backbone.info.layers)
     heads = HeadBank([len(task.labels)], backbone.info.width, [0], [task.head])
     heads.put(0, student.weight, student.bias)
     model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device), settings.pooling)
@@ -76,7 +78,7 @@ def distil(
         wanted = torch.cat([targets[taught.offsets[row] : taught.offsets[row + 1]] for row in rows]).to(backbone.device)
 
         def as_taught(answers: Answers, batch: Batch, wanted: Tensor = wanted) -> Tensor:
-            return -(wanted * answers.logits[0].log_softmax(-1)).sum(-1).mean()
+            return soft_loss(answers.logits[0], wanted).mean()
 
         trainer.update([batch], {0: search.schedule.factor(search.step)}, as_taught)
         search.step += 1
@@ -86,3 +88,8 @@ def distil(
         note = f"distilling {len(teachers)} members, best dev {best:.3f}"
         world.event(stage="ensemble", task=task.name, done=search.step, total=settings.steps, note=note)
     return search.trained()[0]
+
+
+def soft_loss(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Cross entropy of answers under a teacher's probabilities: [A, C] and [A, C] to [A]."""
+    return -(wanted * logits.log_softmax(-1)).sum(-1)

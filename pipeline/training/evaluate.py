@@ -95,7 +95,9 @@ def look_at_dev(
     model: PromptedModel, task: PreparedTask, members: Sequence[Member], rows_per_batch: int, trunks: Trunks
 ) -> list[tuple[float, float]]:
     """Each member's dev score in the task's own metric, and its dev loss."""
-    answers = answer_split(model, task, "dev", members, rows_per_batch=rows_per_batch, trunks=trunks)
+    assert model.bank is not None
+    with model.bank.once():
+        answers = answer_split(model, task, "dev", members, rows_per_batch=rows_per_batch, trunks=trunks)
     losses = answers.loss(torch.from_numpy(task.label_ids("dev")))
     scores = [score_answers(task, "dev", one.argmax(-1), answers.offsets)[task.metric] for one in answers.logits]
     return list(zip(scores, losses, strict=True))

@@ -39,6 +39,7 @@ def save_trained(folder: Path, trained: Sequence[Trained]) -> None:
     for n, one in enumerate(trained):
         tensors |= {f"{n}.prompt": one.prompt, f"{n}.weight": one.weight, f"{n}.bias": one.bias}
         scores = {"score": one.score, "loss": one.loss, "step": one.step, "curve": one.curve, "cut": one.cut}
+        scores["layout"] = one.layout
         plain.append({"candidate": asdict(one.candidate), **scores})
     save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "trained.safetensors")
     save_json(folder / "trained.json", plain)
@@ -59,6 +60,7 @@ def load_trained(folder: Path) -> list[Trained]:
             weight=tensors[f"{n}.weight"],
             bias=tensors[f"{n}.bias"],
             cut=one["cut"],
+            layout=one.get("layout"),
         )
         for n, one in enumerate(plain)
     ]
