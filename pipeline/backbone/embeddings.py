@@ -1,7 +1,7 @@
 """Where input prompts enter: vectors that stand among the input embeddings in place of tokens' own.
 
-The model's own forward runs on token ids; a hook on its embedding exchanges the vectors at the chosen places, all in one
-operation. `inputs_embeds` would do the same less surely: some models (RoBERTa) count positions from the ids, and a
+The model's own forward runs on token ids; a hook on its embedding exchanges the vectors at the chosen places, all in
+one operation. `inputs_embeds` would do the same less surely: some models (RoBERTa) count positions from the ids, and a
 sharded embedding may only be looked up inside the model's forward.
 """
 

@@ -60,9 +60,9 @@ class Backbone(nn.Module):
             prompts: the batch's prompts, and the activations of rows that enter above the embeddings; None for the bare
                 model.
             capture: receives each layer's own keys and values.
-            inserted: (place [S], vectors [S, E]) that stand in place of the tokens' own embeddings, `place` counted over
-                all rows, row · T + column. Positions are the model's own: consecutive over the whole row, soft tokens
-                counted (as PEFT does for prompt tuning).
+            inserted: (place [S], vectors [S, E]) that stand in place of the tokens' own embeddings, `place` counted
+                over all rows, row · T + column. Positions are the model's own: consecutive over the whole row, soft
+                tokens counted (as PEFT does for prompt tuning).
 
         Returns:
             [B, T, M] in the backbone's dtype.

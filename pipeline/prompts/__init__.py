@@ -5,10 +5,11 @@ from pipeline.prompts.encoders import ENCODERS, Encoder, Factored, encoder_param
 from pipeline.prompts.ensemble import COMBINATIONS, majority_vote, mean_vote
 from pipeline.prompts.initialise import INITIALISERS, normal, resize, vocabulary
 from pipeline.prompts.layout import PLACES, Layout, arrange, parse_layout
-from pipeline.prompts.methods import METHODS, Method, Recipe
+from pipeline.prompts.methods import DEEP, METHODS, Method, Recipe
 
 __all__ = [
     "COMBINATIONS",
+    "DEEP",
     "ENCODERS",
     "INITIALISERS",
     "METHODS",

@@ -53,3 +53,7 @@ class Recipe:
     def arrangement(self) -> Layout | None:
         """The layout, read."""
         return None if self.layout is None else parse_layout(self.layout)
+
+
+DEEP = Recipe()
+"""P-tuning v2, the method of a run that names none."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from pipeline.backbone import Backbone, load_backbone
 from pipeline.errors import InputError, InputErrors, nearest, raise_all
 from pipeline.model import PromptedModel
-from pipeline.prompts import COMBINATIONS, PromptBank
+from pipeline.prompts import COMBINATIONS, PromptBank, parse_layout
 from pipeline.registry.artifact import Artifact, check_backbone
 from pipeline.registry.manifest import BackboneIdentity
 from pipeline.registry.rows import RowReader
@@ -132,7 +132,8 @@ class _Group:
             assert manifest.task is not None
             classes.append(len(manifest.task.labels))
             kinds.append(TASK_TYPES[manifest.task.type].head)
-        bank = PromptBank([member.prompt for _, member in every], backbone.info.layers)
+        layouts = [None if manifest.layout is None else parse_layout(manifest.layout) for manifest, _ in every]
+        bank = PromptBank([member.prompt for _, member in every], backbone.info.layers, layouts)
         heads = HeadBank(classes, backbone.info.width, [0] * len(every), kinds)
         for n, (_, member) in enumerate(every):
             assert member.weight is not None and member.bias is not None

@@ -141,6 +141,9 @@ class Trainer:
         stepping = {n: self._groups[n] for n in factors}
         if self.world.size > 1:
             sum_over_ranks(self.gradients(), self.world.size)
+        for n in self._groups.keys() - stepping.keys():  # no rows of theirs: not even their momentum moves them
+            for parameter in self._groups[n]["params"]:
+                parameter.grad = None
         for n, group in stepping.items():
             group["lr"] = group["rate"] * factors[n]
             nn.utils.clip_grad_norm_(group["params"], self.clip)  # each prompt with its own heads: none touches another

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.backbone import Backbone
 from pipeline.errors import InputError, nearest
-from pipeline.prompts import INITIALISERS, Encoder, Factored, Recipe, initialise, make_encoder, resize
+from pipeline.prompts import DEEP, INITIALISERS, Encoder, Factored, Recipe, initialise, make_encoder, resize
 from pipeline.training.candidates import Candidate
 
 
@@ -31,7 +31,7 @@ class Start:
     prompt: Tensor | None
     heads: dict[str, tuple[Tensor, Tensor]]
     init: str
-    recipe: Recipe = Recipe()
+    recipe: Recipe = DEEP
     factor: tuple[Tensor, Tensor] | None = None
     source: Tensor | None = None
 
@@ -68,13 +68,18 @@ class Start:
         return make_encoder(self.recipe.encoder, value, backbone.info.width, candidate.seed)
 
 
+def mean_factor(factors: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The mean of the source tasks' (u, v): where a task that pretraining has not seen begins (MPT, section 3.3)."""
+    return torch.stack([u for u, _ in factors]).mean(0), torch.stack([v for _, v in factors]).mean(0)
+
+
 def make_prompt(
     init: str,
     backbone: Backbone,
     places: int,
     seed: int,
     first_layer: int,
-    recipe: Recipe = Recipe(),
+    recipe: Recipe = DEEP,
     labels: Sequence[str] = (),
     source: Tensor | None = None,
 ) -> Tensor:

@@ -4,6 +4,7 @@ files."""
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
@@ -19,6 +20,7 @@ import pipeline
 from workflows.report.charts import Search, curve_chart, gain_rows, length_chart, lengths_tried, loss_chart
 from workflows.report.depths import depth_table, depths_tried
 from workflows.report.gains import gains, mean_difference
+from workflows.report.similarity import similarity_table
 from workflows.stages.graph import RunGraph, code_version
 from workflows.stages.stage import Status, read_record, standing
 from workflows.summary import RunSummary
@@ -49,9 +51,11 @@ class Cost:
 
 def report_view(graph: RunGraph, summary: RunSummary) -> dict[str, Any]:
     """Everything that the template shows."""
+    info = graph.info
     searches = [search for task in graph.config.adapt_tasks if (search := _search(graph, summary, task)) is not None]
     found = gains(summary)
-    curve = (_done(graph, "pretrain", "shared.json") or {}).get("curve")
+    pretrained = _done(graph, "pretrain", "shared.json") or {}
+    curve = pretrained.get("curve")
     return {
         "summary": summary,
         "graph": graph,
@@ -73,6 +77,10 @@ def report_view(graph: RunGraph, summary: RunSummary) -> dict[str, Any]:
         "depths": [(one, depth_table(one, graph.info.layers)) for one in searches if depths_tried(one) > 1],
         "halved": any(entry["cut"] is not None for search in searches for entry in search.candidates),
         "searched": _searched_layers(graph),
+        "similarity": similarity_table(pretrained.get("similarity") or {}, graph),
+        "shared_numbers": math.prod(
+            info.prompt_shape(graph.config.prompt.length, graph.first_layer, graph.config.prompt.deep)
+        ),
         "efforts": _efforts(graph),
         "costs": _costs(graph, summary),
         "rooms": _rooms(summary.stage_seconds),
@@ -119,7 +127,7 @@ def _costs(graph: RunGraph, summary: RunSummary) -> list[Cost]:
     return [
         Cost(
             row.task,
-            info.prompt_parameters(row.length, row.first_layer),
+            math.prod(info.prompt_shape(row.length, row.first_layer, graph.config.prompt.deep)),
             (info.width + 1) * len(graph.tasks[row.task].labels),
         )
         for row in summary.rows
