@@ -33,6 +33,7 @@ class TaskRow:
         version: in the registry.
         shared, scratch: test scores over all seeds of each start's best cell (on mean dev).
         train_rows: how many rows it learnt from. held_out: whether pretraining never saw the task.
+        deep: whether its prompt stands in layers, or else among the input embeddings.
     """
 
     task: str
@@ -52,6 +53,7 @@ class TaskRow:
     scratch: Spread | None
     train_rows: int
     held_out: bool
+    deep: bool = True
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ def _row(graph: RunGraph, name: str, scores: Mapping[str, Any]) -> TaskRow:
         scratch=spread(scores["cells"]["scratch"]),
         train_rows=len(graph.tasks[name].splits["train"]),
         held_out=name not in graph.config.pretrain_tasks,
+        deep=graph.config.prompt.deep,
     )
 
 

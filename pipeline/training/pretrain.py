@@ -148,14 +148,13 @@ class Pretraining:
         """Steps in which teachers train; the students' come after them."""
         self.curve: list[tuple[int, float]] = []
         self._recent: list[float] = []
+        self._enter()
 
     def run(self) -> SharedPrompt:
         """Trains to the end, continuing from the latest checkpoint."""
         latest = self.world.latest()
         if latest is not None:
             self._restore(latest)
-        elif not self.trainer.live:
-            self._enter()
         every, total = self.settings.checkpoint_every, self.taught + self.settings.steps
         while self.step < total:
             self._train_step()
@@ -192,7 +191,7 @@ class Pretraining:
             enter(0, range(tasks), rate, range(self.each))
 
     def _change_over(self) -> None:
-        """The teachers are done; the students' turn."""
+        """Whose turn it was leave, the others enter: students after their teachers, or whoever a checkpoint has."""
         for prompt in self.trainer.live:
             self.trainer.leave(prompt)
         self._enter()
@@ -292,7 +291,7 @@ class Pretraining:
     def _restore(self, folder: Path) -> None:
         def enter(extra: Mapping[str, Any]) -> None:
             self.step = int(extra["step"])
-            self._enter()
+            self._change_over()
 
         state = self.trainer.load(folder, enter)
         with torch.no_grad():

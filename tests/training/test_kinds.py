@@ -57,7 +57,6 @@ def test_resumed_and_saved_equals_uninterrupted_to_the_last_bit(kind, at, backbo
 def test_any_number_of_workers_gives_the_same_gradients(kind, backbone, tasks):
     def gradients(rank, of):
         one = Pretraining(backbone("bert"), tasks, KINDS[kind], Rank(rank, of))
-        one._enter()
         batch = one.batch_at(2)
         from pipeline.training.loop import gold_loss
 

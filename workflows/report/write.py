@@ -8,7 +8,7 @@ from pathlib import Path
 from workflows.report.view import report_view
 from workflows.stages.graph import RunGraph
 from workflows.summary import RunSummary
-from workflows.words import amount, depth, figure, span, spread
+from workflows.words import amount, depth, figure, span, spread, standing
 
 REPORT = "report.html"
 """The report's name in the run's folder."""
@@ -47,6 +47,7 @@ def render_report(graph: RunGraph, summary: RunSummary) -> str:
         "span": span,
         "points": points,
         "depth": depth,
+        "standing": standing,
     }
     return templates.get_template("report.html.j2").render(report_view(graph, summary))
 
