@@ -38,18 +38,14 @@ class Layout:
     Args:
         anchors: of each piece, one of `ANCHORS`. shares: places of each piece at the template's own length.
         label: before which piece the mask token stands, `len(anchors)` after all; None for nowhere.
-        label_anchor: where that is.
+        label_anchor: where that is. pair: whether it needs rows of two texts.
     """
 
     anchors: tuple[str, ...]
     shares: tuple[int, ...]
     label: int | None = None
     label_anchor: str = "after_text"
-
-    @property
-    def pair(self) -> bool:
-        """Whether it needs rows of two texts."""
-        return "text_b" in self.anchors
+    pair: bool = False
 
     def divide(self, places: int) -> list[int]:
         """The places of each piece when there are `places` in all.
@@ -130,7 +126,7 @@ def _from_words(words: Sequence[str], text: str) -> Layout:
                 shares.append(int(count[1]))
     if not anchors:
         raise InputError("the template has no soft tokens", found=text, expected="{n} at least once")
-    return Layout(tuple(anchors), tuple(shares), label, label_anchor)
+    return Layout(tuple(anchors), tuple(shares), label, label_anchor, pair="text_b" in words)
 
 
 @dataclass(frozen=True)

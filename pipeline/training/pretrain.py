@@ -135,7 +135,8 @@ class Pretraining:
         heads = HeadBank(
             [len(task.labels) for task in turns],
             backbone.info.width,
-            [settings.seed + i for i in range(len(turns))],
+            # of retrieval all begin alike: what training adds to a prompt follows from its head, too
+            [settings.seed if settings.kind == "retrieval" else settings.seed + i for i in range(len(turns))],
             [task.head for task in turns],
         )
         self.model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device), settings.pooling)
