@@ -43,8 +43,9 @@ class PromptBank(nn.Module):
         if not prompts:
             raise ValueError("a prompt bank needs at least one prompt")
         self.layouts = [None] * len(prompts) if layouts is None else list(layouts)
-        self.encoders = nn.ModuleList([Identity(p) if isinstance(p, Tensor) else p for p in prompts])
-        self.shapes = [encoder.shape for encoder in self.encoders]
+        encoders = [Identity(p) if isinstance(p, Tensor) else p for p in prompts]
+        self.encoders = nn.ModuleList(encoders)
+        self.shapes = [encoder.shape for encoder in encoders]
         wrong = [n for n, shape in enumerate(self.shapes) if (len(shape) == 5) != (self.layouts[n] is None)]
         if len(self.layouts) != len(prompts) or wrong:
             raise ValueError(f"input prompts, and they alone, have a layout: prompts {wrong}")

@@ -64,7 +64,8 @@ def labels(states: States, tokens: Sequence[Tensor], places: int, filler: Callab
         return filler(places)
     whole = states(torch.cat(shown))
     axis = place_axis(whole)
-    means = [part.mean(axis, keepdim=True) for part in whole.split([len(one) for one in shown], dim=axis)]
+    parts = torch.split(whole, [len(one) for one in shown], dim=axis)
+    means = [part.mean(axis, keepdim=True) for part in parts]
     return resize(torch.cat(means, dim=axis), places, filler)
 
 
@@ -82,9 +83,10 @@ def resize(prompt: Tensor, places: int, filler: Callable[[int], Tensor], layout:
             return prompt.narrow(axis, 0, places).clone()
         return torch.cat([prompt, filler(missing)], dim=axis)
     before, after = layout.divide(prompt.shape[0]), layout.divide(places)
-    new = filler(max(0, places - prompt.shape[0])).split([max(0, n - m) for m, n in zip(before, after, strict=True)])
-    pieces = [torch.cat([piece[:n], more]) for piece, n, more in zip(prompt.split(before), after, new, strict=True)]
-    return torch.cat(pieces)
+    fresh = filler(max(0, places - prompt.shape[0]))
+    new = torch.split(fresh, [max(0, n - m) for m, n in zip(before, after, strict=True)])
+    old = torch.split(prompt, before)
+    return torch.cat([torch.cat([piece[:n], more]) for piece, n, more in zip(old, after, new, strict=True)])
 
 
 def place_axis(prompt: Tensor) -> int:

@@ -60,7 +60,8 @@ class Layout:
 
     def kept(self, places: int, wanted: int) -> list[int]:
         """Which of a prompt's places are left when it is cut to `wanted`: the first ones of each piece."""
-        kept, start = [], 0
+        kept: list[int] = []
+        start = 0
         for own, less in zip(self.divide(places), self.divide(wanted), strict=True):
             kept += range(start, start + less)
             start += own
@@ -184,8 +185,8 @@ def arrange(
     length = attention_mask.sum(1)  # [B]
     anchors = _anchors(input_ids, attention_mask, special).gather(1, code)  # [B, Q] ascending
     slot = anchors + torch.arange(most, device=device)  # [B, Q] their columns
-    own = torch.arange(input_ids.shape[1], device=device).expand_as(input_ids)  # [B, T]
-    column = own + torch.searchsorted(anchors.contiguous(), own.contiguous(), right=True)  # [B, T]
+    at_token = torch.arange(input_ids.shape[1], device=device).expand_as(input_ids)  # [B, T]
+    column = at_token + torch.searchsorted(anchors.contiguous(), at_token.contiguous(), right=True)  # [B, T]
     last = length + inserted.sum(1) - 1
     width = max(input_ids.shape[1], int(last.max()) + 1)
     rows = torch.arange(len(index), device=device)[:, None]

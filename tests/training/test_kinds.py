@@ -69,10 +69,10 @@ def test_any_number_of_workers_gives_the_same_gradients(kind, backbone, tasks):
 
 
 def test_a_tasks_rows_move_its_own_prompt_and_factors_only(backbone, tasks, tmp_path):
-    settings = replace(SETTINGS, steps=3, rows=1, warmup=0.0)
+    settings = replace(SETTINGS, steps=2, rows=1, warmup=0.0)
     for kind in ("retrieval", "factors"):
         one = Pretraining(backbone("bert"), tasks, replace(settings, kind=kind), LocalWorld(tmp_path / kind))
-        seen = {name for step in range(3) for name, _ in one.mixture.draw(step, 1)}
+        seen = {name for step in range(2) for name, _ in one.mixture.draw(step, 1)}
         before = [[p.clone() for p in encoder.parameters()] for encoder in one.model.bank.encoders]
         assert 0 < len(seen) < 3
         one.run()

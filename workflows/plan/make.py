@@ -112,6 +112,7 @@ class _Planner:
             context=self.info.context,
             frozen=self.info.parameters,
             frozen_bytes=self.graph.backbone_bytes,
+            method=self._method(),
             shared_prompt=self.config.prompt.length if self.config.pretrain is not None else 0,
             trainable=trainable,
             prompts=(self.config.pretrain is not None) + sum(task.candidates for task in tasks),
@@ -129,6 +130,15 @@ class _Planner:
             trunk_limit=trunk.max_bytes if trunk is not None else 0,
             trunk_folder=str(self.config.trunk_folder) if trunk is not None else None,
         )
+
+    def _method(self) -> str:
+        """The method with what was chosen of it: p_tuning at {3} text {2}, trained through bilstm+mlp."""
+        recipe, pretrain = self.config.prompt.recipe, self.config.pretrain
+        said = recipe.method + (f" at {recipe.layout}" if recipe.layout is not None else "")
+        said += f", trained through {recipe.encoder}" if recipe.encoder != "identity" else ""
+        if pretrain is None or pretrain.kind == "shared":
+            return said
+        return f"{said}; pretraining by {pretrain.kind}" + (", from a teacher per task" if pretrain.distil else "")
 
     def _trunk_on_disk(self) -> int:
         """Bytes of activations that the adaptation still to be done adds to the run's disk."""
