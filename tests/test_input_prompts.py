@@ -168,3 +168,17 @@ def test_bfloat16_rows_take_fp32_prompts():
     )
     model(batch).loss.sum().backward()
     assert bank.encoders[0].value.grad.dtype == torch.float32 and bool(bank.encoders[0].value.grad.any())
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "minilm"])
+def test_rows_that_enter_above_layers_without_any_prompt(family):
+    """Input prompts and a head alone, which begins at the last layer: no layer has keys and values of a prompt."""
+    backbone = backbone_of(family)
+    info = backbone.info
+    prompts = [torch.randn(*info.prompt_shape(3, 0, False)), torch.zeros(*info.prompt_shape(0, info.layers - 1, True))]
+    bank = PromptBank(prompts, info.layers, [parse_layout("front"), None])
+    model = PromptedModel(backbone, bank, HeadBank(CLASSES, info.width, [0, 1, 2], KINDS))
+    rows = [(row, i % 2, head) for i, (row, _, head) in enumerate(rows_for(model_of(family)))]
+    for row, (_, logits) in zip(rows, answers_by_row(model, rows), strict=True):
+        ((_, alone),) = answers_by_row(model, [row])
+        assert torch.allclose(logits, alone, atol=1e-5, rtol=1e-4)
