@@ -130,6 +130,12 @@ def _from_words(words: Sequence[str], text: str) -> Layout:
     return Layout(tuple(anchors), tuple(shares), label, label_anchor, pair="text_b" in words)
 
 
+def no_mask_token() -> InputError:
+    """What is said where `label` has nothing to stand for it."""
+    hint = "leave label out: a sentence is then read as the backbone's pooling says"
+    return InputError("label needs a mask token, and the tokenizer has none", where="prompt.template", hint=hint)
+
+
 @dataclass(frozen=True)
 class Arranged:
     """B rows of T tokens with their prompts put in, W wide.
@@ -170,7 +176,12 @@ def arrange(
         input_ids, attention_mask, token_type_ids: [B, T], padded on the right.
         index: [B], the prompt of each row. layouts, places: of K prompts; None for one that is not put into rows.
         special: ids of the tokenizer's special tokens. pad_token_id: fills rows up. mask_token_id: stands for `label`.
+
+    Raises:
+        InputError: a layout has a label and the tokenizer no mask token.
     """
+    if mask_token_id is None and any(one is not None and one.label is not None for one in layouts):
+        raise no_mask_token()
     device = input_ids.device
     entries = [[] if one is None else one.entries(count) for one, count in zip(layouts, places, strict=True)]
     most = max(map(len, entries))  # Q

@@ -119,3 +119,10 @@ def test_what_is_no_layout_is_refused_with_what_would_be(text):
     with pytest.raises(InputError) as told:
         parse_layout(text)
     assert all(part in told.value.message for part in WRONG[text])
+
+
+def test_a_label_is_refused_where_the_tokenizer_has_no_mask():
+    ids = torch.tensor([[CLS, 7, SEP]])
+    layouts = [parse_layout("{1} text label")]
+    with pytest.raises(InputError, match="label needs a mask token"):
+        arrange(ids, ids > 0, None, torch.tensor([0]), layouts, [1], SPECIAL, PAD, None)

@@ -89,6 +89,24 @@ def test_a_decoders_words_need_prompts_before_them(tmp_path):
         build_graph(config)
 
 
+def test_a_label_needs_a_mask_token(tmp_path):
+    """Told before anything runs, where the tokenizer has none, as a decoder's usually has not."""
+    import json
+    import shutil
+
+    from tests.tiny import tiny_backbone
+
+    folder = shutil.copytree(tiny_backbone("gpt2"), tmp_path / "gpt2")
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (folder / name).exists():
+            plain = json.loads((folder / name).read_text())
+            (folder / name).write_text(json.dumps({k: v for k, v in plain.items() if k != "mask_token"}))
+    prompt = '{method: p_tuning, template: "{2} text label"}'
+    config = config_with(tmp_path, prompt, **{str(tiny_backbone("bert")): str(folder)})
+    with pytest.raises(InputError, match=r"label needs a mask token.*leave label out"):
+        build_graph(load_config(config))
+
+
 def test_input_prompts_leave_room_in_the_context_and_have_no_depths(tmp_path):
     prompt = '{method: p_tuning, length: 9, template: "{1} text label"}'
     graph = build_graph(load_config(config_with(tmp_path, prompt)))

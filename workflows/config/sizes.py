@@ -31,9 +31,15 @@ def check_sizes(config: Config, info: BackboneInfo) -> list[InputError]:
 
 
 def check_prompts(config: Config, info: BackboneInfo) -> list[InputError]:
-    """What only the backbone can tell of input prompts: whether what stands behind a text is ever seen."""
+    """What only the backbone can tell of input prompts: a mask token for `label`, and whether words see what stands
+    behind them."""
+    from pipeline.backbone import load_tokenizer
+    from pipeline.prompts.layout import no_mask_token
+
     problems = []
     layout = config.prompt.recipe.arrangement
+    if layout is not None and layout.label is not None and load_tokenizer(info).mask_token_id is None:
+        problems.append(no_mask_token())
     if layout is not None and info.causal and not {*layout.anchors} - {"end", "after_text"}:
         for task in config.tasks:
             if task.type == "token":
