@@ -8,17 +8,21 @@ with different maps:
                               │ example [B]: a row enters at its prompt's first layer
                               ▼
                         layers with prompts, in each one's attention ──► hidden [B, T, M] ──► heads ──► answers, losses
-                              ▲ keys, values of prompt[b]  [2, H, P, D]
+                              ▲ keys, values of prompt[b]  [2, H, P, D]; or vectors [P, E] among the row's embeddings
     prompt bank [N] ── prompt [B]
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pipeline.backbone import Backbone, PromptStates
-from pipeline.prompts import PromptBank
+from pipeline.errors import InputError
+from pipeline.prompts import PromptBank, arrange
 from pipeline.tasks import Answers, Batch, HeadBank
 
 
@@ -71,19 +75,63 @@ class PromptedModel(nn.Module):
         firsts.sort()
         sizes = bank.lengths  # once: it looks at every prompt of the bank
         lengths = [min(sizes[n], places or sizes[n]) for n in chosen]
+        deep = [0 if bank.layouts[n] else length for n, length in zip(chosen, lengths, strict=True)]
         among = {n: k for k, n in enumerate(chosen)}
-        stacked = bank.stack(chosen, lengths, [begins[n] for n in chosen])
+        stacked = bank.stack(chosen, deep, [begins[n] for n in chosen])
         states = PromptStates(
             # cast here, once per prompt, and not in the attention, once per row
             layers={layer: prompts.to(self.backbone.dtype) for layer, prompts in stacked.items()},
             index=torch.tensor([among[n] for n in prompt.tolist()], device=prompt.device),
-            lengths=lengths,
+            lengths=deep,
             firsts=firsts,
             entering=self._entering(batch, example, firsts),
         )
+        ids, mask = batch.input_ids[example], batch.attention_mask[example]  # [B, T]
         types = None if batch.token_type_ids is None else batch.token_type_ids[example]
-        hidden = self.backbone(batch.input_ids[example], batch.attention_mask[example], types, prompts=states)
+        if any(bank.layouts[n] for n in chosen):
+            shallow = [0 if bank.layouts[n] is None else length for n, length in zip(chosen, lengths, strict=True)]
+            head = batch.head[place] if moved else batch.head
+            hidden = self._with_input_prompts(bank, chosen, shallow, ids, mask, types, states, head)
+        else:
+            hidden = self.backbone(ids, mask, types, prompts=states)
         return hidden[place.argsort()] if moved else hidden
+
+    def _with_input_prompts(
+        self,
+        bank: PromptBank,
+        chosen: Sequence[int],
+        places: Sequence[int],
+        ids: Tensor,
+        mask: Tensor,
+        types: Tensor | None,
+        states: PromptStates,
+        head: Tensor,
+    ) -> Tensor:
+        """Hidden states [B, T, M] of the rows' own tokens; on the way the rows are as wide as their prompts make them.
+
+        So whatever reads answers finds them where the task put them: no soft token is pooled or labelled (PEFT pools
+        one, and does not shift labels). Where a template says where the answer is read, and where a decoder has seen a
+        whole row only at its last, soft, token, a sentence reads there.
+        """
+        tokenizer = self.backbone.tokenizer
+        layouts = [bank.layouts[n] for n in chosen]
+        special = torch.tensor(tokenizer.all_special_ids, device=ids.device)
+        pad, label = tokenizer.pad_token_id or 0, tokenizer.mask_token_id
+        wide = arrange(ids, mask, types, states.index, layouts, places, special, pad, label)
+        needed, most = int(wide.last.max()) + 1, self.backbone.info.context
+        if most is not None and needed > most:
+            hint = "soft tokens among the embeddings take positions: leave room for them (max_tokens)"
+            raise InputError("a row has no room for its prompt", found=needed, expected=f"at most {most}", hint=hint)
+        vectors = bank.vectors(chosen, places).index_select(0, wide.source)  # [S, E]
+        beyond = wide.input_ids.shape[1] - ids.shape[1]
+        states.entering = {layer: F.pad(rows, (0, 0, 0, beyond)) for layer, rows in states.entering.items()}
+        hidden = self.backbone(
+            wide.input_ids, wide.attention_mask, wide.token_type_ids, prompts=states, inserted=(wide.place, vectors)
+        )  # [B, W, M]
+        read = wide.last.where((wide.read < 0) & self.heads.pooled(head, "last"), wide.read)  # [B]
+        elsewhere = (self.heads.pooled(head) & (read >= 0))[:, None]
+        column = read[:, None].where(elsewhere, wide.column)  # [B, T]
+        return hidden.gather(1, column[..., None].expand(-1, -1, hidden.shape[2]))
 
     def _entering(self, batch: Batch, example: Tensor, firsts: list[int]) -> dict[int, Tensor]:
         """Layer → the activations [B_l, T, M] of the rows that enter there; those from layer 0 need none."""

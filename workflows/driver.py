@@ -65,7 +65,7 @@ class Driver:
             prepared = prepare_task(
                 self.graph.tasks[stage.task],
                 tokenizer,
-                context=self.graph.info.context,
+                context=self.graph.text_context,
                 cache_dir=self.graph.config.cache_folder,
             )
             prepared.save(partial)

@@ -34,6 +34,7 @@ class TaskRow:
         shared, scratch: test scores over all seeds of each start's best cell (on mean dev).
         train_rows: how many rows it learnt from. held_out: whether pretraining never saw the task.
         gate: what was decided about promoting it, in words; None where nothing was.
+        deep: whether its prompt stands in layers, or else among the input embeddings.
     """
 
     task: str
@@ -54,6 +55,7 @@ class TaskRow:
     train_rows: int
     held_out: bool
     gate: str | None = None
+    deep: bool = True
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ def _row(graph: RunGraph, name: str, scores: Mapping[str, Any]) -> TaskRow:
         train_rows=len(graph.tasks[name].splits["train"]),
         held_out=name not in graph.config.pretrain_tasks,
         gate=scores.get("gate"),
+        deep=graph.config.prompt.deep,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from workflows.summary import Spread
+    from workflows.summary import Spread, TaskRow
 
 
 def span(seconds: float) -> str:
@@ -27,6 +27,13 @@ def amount(size: float) -> str:
 def depth(first_layer: int, layers: int) -> str:
     """In how many of the backbone's layers a prompt stands: 3 of 6."""
     return f"{layers - first_layer} of {layers}"
+
+
+def standing(row: TaskRow) -> str:
+    """Where a task's prompt stands: in 3 of 6 layers, in the input, or nowhere when there is a head alone."""
+    if not row.length:
+        return "head alone"
+    return depth(row.first_layer, row.layers) if row.deep else "input"
 
 
 def figure(score: float | None) -> str:

@@ -155,6 +155,8 @@ def prompted_attention(
         if bias is not None:
             kwargs["position_bias"] = F.pad(bias, (prompt_key.shape[2], 0))
         kwargs["is_causal"] = False
+    elif prompts is not None and attention_mask is not None and attention_mask.shape[0] > query.shape[0]:
+        attention_mask = attention_mask[: query.shape[0]]  # no prompt here, and the rest of the rows enter higher up
     if query.dtype == torch.bfloat16 and query.device.type == "cpu":
         return _on_cpu(module, query, key, value, attention_mask, **kwargs), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)

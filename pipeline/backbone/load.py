@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.backbone.attention import SEAM, PromptStates, register_seam
+from pipeline.backbone.embeddings import inserting
 from pipeline.backbone.layers import Skipped, find_layers, only, open_entrances
 from pipeline.backbone.source import BackboneInfo, describe
 from pipeline.errors import InputError, nearest
@@ -43,6 +44,7 @@ class Backbone(nn.Module):
         self.info = info
         self.layers = (find_layers(model, info.layers),)  # in a tuple, so that it is not registered a second time
         open_entrances(self.layers[0])
+        self.embeddings: tuple[nn.Module] = (model.get_input_embeddings(),)  # type: ignore[operator]
 
     def train(self, mode: bool = True) -> Backbone:
         """Frozen means evaluation mode too: no dropout inside the backbone, whatever the modules around it do."""
@@ -55,6 +57,7 @@ class Backbone(nn.Module):
         token_type_ids: Tensor | None = None,
         prompts: PromptStates | None = None,
         capture: dict[int, tuple[Tensor, Tensor]] | None = None,
+        inserted: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Hidden states of the last layer.
 
@@ -63,6 +66,9 @@ class Backbone(nn.Module):
             prompts: the batch's prompts, and the activations of rows that enter above the embeddings; None for the bare
                 model.
             capture: receives each layer's own keys and values.
+            inserted: (place [S], vectors [S, E]) that stand in place of the tokens' own embeddings, `place` counted
+                over all rows, row · T + column. Positions are the model's own: consecutive over the whole row, soft
+                tokens counted (as PEFT does for prompt tuning).
 
         Returns:
             [B, T, M] in the backbone's dtype.
@@ -70,7 +76,10 @@ class Backbone(nn.Module):
         lowest = 0
         if prompts is not None and prompts.entering and not prompts.rows(min(prompts.entering) - 1):
             lowest = min(prompts.entering)  # every row enters there or above
-        return self._run(lowest, self.info.layers, input_ids, attention_mask, token_type_ids, prompts, capture=capture)
+        with inserting(self.embeddings[0], inserted):
+            return self._run(
+                lowest, self.info.layers, input_ids, attention_mask, token_type_ids, prompts, capture=capture
+            )
 
     @torch.no_grad()
     def trunk(
@@ -140,6 +149,13 @@ class Backbone(nn.Module):
             layers = [torch.stack(seen[layer])[:, 0] for layer in range(self.info.layers)]  # each [2, H, P, D]
             pieces.append(torch.stack(layers).float().cpu())  # [L, 2, H, P, D]
         return torch.cat(pieces, dim=3)
+
+    @torch.no_grad()
+    def embeddings_of(self, tokens: Tensor) -> Tensor:
+        """The input embeddings of tokens [P], as the layers get them before positions are added; [P, E], fp32 on the
+        CPU."""
+        embedded: Tensor = self.embeddings[0](tokens.to(self.device))
+        return embedded.float().cpu()
 
     def ordinary_tokens(self) -> Tensor:
         """Ids of common vocabulary tokens that stand for text: no special, unused or byte tokens, [at most 5000]."""

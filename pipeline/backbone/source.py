@@ -34,7 +34,8 @@ class BackboneInfo:
         name: as the config named it. folder: where its files are. revision: the hub's commit, or "local".
         family: transformers' model type. weights: sha256 of the weight files. tokenizer: sha256 of the tokenizer.
         layers: L. heads: H, key/value heads. head_size: D. width: M. vocabulary: V. context: longest input, None
-        unbounded. parameters: their number. causal: True for a decoder.
+        unbounded. parameters: their number. causal: True for a decoder. embedding: E, the width of the input
+        embeddings, which in some families (ELECTRA, ALBERT) is not M.
     """
 
     name: str
@@ -51,6 +52,7 @@ class BackboneInfo:
     context: int | None
     parameters: int
     causal: bool
+    embedding: int
 
     @property
     def fingerprint(self) -> str:
@@ -60,6 +62,12 @@ class BackboneInfo:
     def prompt_parameters(self, length: int, first_layer: int = 0) -> int:
         """How many numbers a deep prompt of `length` places has."""
         return (self.layers - first_layer) * 2 * self.heads * length * self.head_size
+
+    def prompt_shape(self, length: int, first_layer: int, deep: bool) -> tuple[int, ...]:
+        """[L, 2, H, P, D] of a deep prompt, [P, E] of an input prompt."""
+        if not deep:
+            return length, self.embedding
+        return self.layers - first_layer, 2, self.heads, length, self.head_size
 
 
 def find(model: str, revision: str | None = None, *, where: str = "backbone.model") -> tuple[Path, str]:
@@ -130,7 +138,7 @@ def describe(model: str, revision: str | None = None, *, where: str = "backbone.
     """
     folder, revision = find(model, revision, where=where)
     config = read_config(folder, where)
-    layers, heads, head_size, parameters = _probe(folder, config, where)
+    layers, heads, head_size, parameters, embedding = _probe(folder, config, where)
     return BackboneInfo(
         name=model,
         folder=folder,
@@ -146,6 +154,7 @@ def describe(model: str, revision: str | None = None, *, where: str = "backbone.
         context=_context(config),
         parameters=parameters,
         causal=is_causal(config),
+        embedding=embedding,
     )
 
 
@@ -179,8 +188,8 @@ def is_causal(config: Any) -> bool:
     return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
 
 
-def _probe(folder: Path, config: Any, where: str) -> tuple[int, int, int, int]:
-    """Runs the model without weights and sees which layers call the seam: (L, H, D, parameters)."""
+def _probe(folder: Path, config: Any, where: str) -> tuple[int, int, int, int, int]:
+    """Runs the model without weights and sees which layers call the seam: (L, H, D, parameters, E)."""
     from transformers import AutoModel
 
     register_seam()
@@ -206,7 +215,8 @@ def _probe(folder: Path, config: Any, where: str) -> tuple[int, int, int, int]:
     if len(shapes) != 1:
         raise refusal
     _, heads, _, head_size = shapes.pop()
-    return len(seen), heads, head_size, sum(p.numel() for p in model.parameters())
+    embedding = model.get_input_embeddings().weight.shape[1]
+    return len(seen), heads, head_size, sum(p.numel() for p in model.parameters()), embedding
 
 
 def _context(config: Any) -> int | None:

@@ -3,69 +3,124 @@
 Each prompt is a parameter of its own, as long and as deep as it is, and the prompts that a batch uses are stacked when
 it runs. So a search over lengths and depths pays for no padding, a step touches only the prompts of its rows, each has
 its own learning rate and its own Adam, and one that is done leaves the bank while the rest go on.
+
+A *deep* prompt is keys and values in the layers it stands in, an *input* prompt vectors among the input embeddings. In
+training an encoder may stand behind either (`encoders`); what the backbone sees is its value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.prompts.encoders import Encoder, Identity
+from pipeline.prompts.layout import Layout
+
 
 class PromptBank(nn.Module):
-    """Deep prompts on one backbone, of any length and any first layer up to the last.
+    """Prompts on one backbone, of any length and, where they are deep, any first layer up to the last.
 
     Args:
-        prompts: for each prompt its keys and values, [L_n, 2, H, P_n, D], fp32; L_n counts its prompted layers.
-        layers: of the backbone. Prompt n stands in the top L_n of them.
+        prompts: for each prompt its value, fp32, or an encoder of it: keys and values [L_n, 2, H, P_n, D] where it is
+            deep, L_n counting its prompted layers, else vectors [P_n, E].
+        layers: of the backbone. A deep prompt n stands in the top L_n of them.
+        layouts: for each prompt where it stands in a row; None for a deep one. By default all are deep.
 
     Raises:
-        ValueError: no prompt; prompts of different heads or head sizes; more prompted layers than there are.
+        ValueError: no prompt; prompts of different heads, head sizes or widths; more prompted layers than there are; a
+            deep prompt with a layout, an input prompt without one.
     """
 
-    def __init__(self, prompts: Sequence[Tensor], layers: int) -> None:
+    def __init__(
+        self, prompts: Sequence[Tensor | Encoder], layers: int, layouts: Sequence[Layout | None] | None = None
+    ) -> None:
         super().__init__()
         if not prompts:
             raise ValueError("a prompt bank needs at least one prompt")
-        shapes = {(p.shape[1], p.shape[2], p.shape[4]) for p in prompts}
-        if len(shapes) != 1:
-            raise ValueError(f"prompts of one bank must agree in [·, 2, H, ·, D], found {sorted(shapes)}")
-        if any(not 0 < p.shape[0] <= layers for p in prompts):
-            raise ValueError(f"a prompt has {max(p.shape[0] for p in prompts)} layers, the backbone {layers}")
+        self.layouts = [None] * len(prompts) if layouts is None else list(layouts)
+        encoders = [Identity(p) if isinstance(p, Tensor) else p for p in prompts]
+        self.encoders = nn.ModuleList(encoders)
+        self.shapes = [encoder.shape for encoder in encoders]
+        wrong = [n for n, shape in enumerate(self.shapes) if (len(shape) == 5) != (self.layouts[n] is None)]
+        if len(self.layouts) != len(prompts) or wrong:
+            raise ValueError(f"input prompts, and they alone, have a layout: prompts {wrong}")
+        deep = [shape for shape in self.shapes if len(shape) == 5]
+        forms = {(s[1], s[2], s[4]) for s in deep}
+        if len(forms) > 1:
+            raise ValueError(f"prompts of one bank must agree in [·, 2, H, ·, D], found {sorted(forms)}")
+        if len({shape[1] for shape in self.shapes if len(shape) == 2}) > 1:
+            raise ValueError("input prompts of one bank must agree in their width")
+        if any(not 0 < shape[0] <= layers for shape in deep):
+            raise ValueError(f"a prompt has {max(shape[0] for shape in deep)} layers, the backbone {layers}")
         self.layers = layers
-        self.prompts = nn.ParameterList([nn.Parameter(p.detach().float().clone()) for p in prompts])
+        self._held: dict[int, tuple[Tensor, Tensor]] | None = None
 
     def __len__(self) -> int:
-        return len(self.prompts)
+        return len(self.encoders)
 
     @property
     def lengths(self) -> list[int]:
         """[N] places of each prompt."""
-        return [p.shape[3] for p in self.prompts]
+        return [shape[3] if len(shape) == 5 else shape[0] for shape in self.shapes]
 
     @property
     def first_layers(self) -> list[int]:
-        """[N] the lowest layer that each prompt stands in."""
-        return [self.layers - p.shape[0] for p in self.prompts]
+        """[N] the lowest layer that each prompt stands in: of an input prompt the first."""
+        return [self.layers - shape[0] if len(shape) == 5 else 0 for shape in self.shapes]
+
+    def value(self, n: int) -> Tensor:
+        """Prompt `n` as the backbone sees it."""
+        encoder = self.encoders[n]
+        if self._held is None or isinstance(encoder, Identity):
+            value: Tensor = encoder()
+            return value
+        if n not in self._held:
+            made = encoder()
+            self._held[n] = made, made.detach().requires_grad_(made.requires_grad)
+        return self._held[n][1]
+
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """While the context lasts each encoder is evaluated at most once, whatever the number of rows and passes.
+
+        The passes' gradients gather in its value, and at the end go back into the encoder, all at once.
+        """
+        self._held = {}
+        try:
+            yield
+            ends = [(made, leaf.grad) for made, leaf in self._held.values() if leaf.grad is not None]
+            if ends:
+                torch.autograd.backward([made for made, _ in ends], [gradient for _, gradient in ends])
+        finally:
+            self._held = None
 
     def stack(self, chosen: Sequence[int], places: Sequence[int], firsts: Sequence[int]) -> dict[int, Tensor]:
-        """Prompts as the attention seam takes them, whole or cut to their first places and their upper layers.
+        """Deep prompts as the attention seam takes them, whole or cut to their first places and their upper layers.
 
         Args:
             chosen: K places in the bank.
-            places: [K] how many of each prompt's places are used, counted from its first.
+            places: [K] how many of each prompt's places are used, counted from its first; 0 for an input prompt.
             firsts: [K] ascending, the lowest layer in which each is used.
 
         Returns:
             Layer → [K_l, 2, H, P, D], the first K_l of the chosen, those in use at that layer; P is the longest.
         """
         longest = max(places)
+        if all(self.layouts[n] is not None for n in chosen):
+            return {self.layers - 1: torch.zeros(len(chosen), 2, 1, 0, 1, device=self.value(chosen[0]).device)}
+        of_deep = self.value(next(n for n in chosen if self.layouts[n] is None))
         cut = []
         for n, size, first in zip(chosen, places, firsts, strict=True):
-            own = self.prompts[n]
+            if self.layouts[n] is not None:  # its row has no keys and values of a prompt in any layer
+                _, two, heads, _, width = of_deep.shape
+                cut.append(of_deep.new_zeros(self.layers - first, two, heads, longest, width))
+                continue
+            own = self.value(n)
             own = own[first - self.layers :, :, :, :size]
             cut.append(own if size == longest else F.pad(own, (0, 0, 0, longest - size)))
         stacked: dict[int, list[Tensor]] = {}
@@ -75,7 +130,22 @@ class PromptBank(nn.Module):
                 stacked.setdefault(layer, []).append(piece)
         return {layer: pieces[0] if len(pieces) == 1 else torch.cat(pieces) for layer, pieces in stacked.items()}
 
+    def vectors(self, chosen: Sequence[int], places: Sequence[int]) -> Tensor:
+        """The input prompts among the chosen one after the other, [ΣP, E], each cut to its places (`Layout.kept`).
+
+        Args:
+            chosen: K places in the bank. places: [K], 0 for a deep prompt.
+        """
+        pieces = []
+        for n, size in zip(chosen, places, strict=True):
+            layout = self.layouts[n]
+            if layout is not None:
+                own = self.value(n)
+                whole = own.shape[0]
+                pieces.append(own if size == whole else own[layout.kept(whole, size)])
+        return torch.cat(pieces)
+
     @torch.no_grad()
     def bake(self, n: int) -> Tensor:
-        """Prompt `n` as a plain tensor, [L_n, 2, H, P_n, D], fp32 on the CPU."""
-        return self.prompts[n].detach().cpu().clone()
+        """Prompt `n` as a plain tensor, [L_n, 2, H, P_n, D] or [P_n, E], fp32 on the CPU."""
+        return self.value(n).detach().cpu().clone()

@@ -36,7 +36,7 @@ class Member:
     """One baked prompt and its head, fp32 on the CPU.
 
     Args:
-        prompt: [L, 2, H, P, D], L counting the prompted layers, the backbone's uppermost.
+        prompt: [L, 2, H, P, D], L counting the prompted layers, the backbone's uppermost; [P, E] for the input.
         weight: [C, M], bias: [C]; None for a shared prompt.
     """
 
@@ -58,7 +58,7 @@ def save_artifact(folder: Path, members: Sequence[Member], facts: Facts) -> Arti
 
     Args:
         folder: appears when everything in it is written.
-        members: at least one, of the same H and D.
+        members: at least one, of the same H and D, or of the same E.
         facts: the rest of the manifest.
 
     Returns:
@@ -69,15 +69,16 @@ def save_artifact(folder: Path, members: Sequence[Member], facts: Facts) -> Arti
             values that are not finite.
         ValueError: the facts contradict themselves.
     """
-    _, _, heads, _, head_size = members[0].prompt.shape
+    shape, deep = members[0].prompt.shape, members[0].prompt.dim() == 5
     files = _tensors(members)
     contents = {name: save(tensors) for name, tensors in files.items()}
     plain = facts.model_dump(mode="json") | {
         "format_version": FORMAT_VERSION,
-        "lengths": [member.prompt.shape[3] for member in members],
-        "first_layers": [facts.layers - member.prompt.shape[0] for member in members],
-        "heads": heads,
-        "head_size": head_size,
+        "lengths": [member.prompt.shape[3 if deep else 0] for member in members],
+        "first_layers": [facts.layers - member.prompt.shape[0] if deep else 0 for member in members],
+        "heads": shape[2] if deep else None,
+        "head_size": shape[4] if deep else None,
+        "embedding": None if deep else shape[1],
         "created_by": __version__,
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
@@ -132,15 +133,16 @@ def check_backbone(artifact: Artifact, info: BackboneInfo, *, where: str | None 
                 expected=f"{own.name}, revision {own.revision} ({getattr(own, part)[:12]}…)",
             )
     manifest = artifact.manifest
-    found = (info.layers, info.heads, info.head_size, info.width)
-    if found != (manifest.layers, manifest.heads, manifest.head_size, manifest.width):
-        raise InputError(
-            "the artifact does not fit the backbone's shape",
-            where=where,
-            found=f"{info.layers} layers, {info.heads} heads of {info.head_size}, width {info.width}",
-            expected=f"{manifest.layers} layers, {manifest.heads} heads of {manifest.head_size}, "
-            f"width {manifest.width}",
-        )
+    shape = ("layers", "heads", "head_size", "width", "embedding")
+    told = {name: getattr(manifest, name) for name in shape if getattr(manifest, name) is not None}
+    found = {name: getattr(info, name) for name in told}
+    if found != told:
+        what = "the artifact does not fit the backbone's shape"
+        raise InputError(what, where=where, found=_listed(found), expected=_listed(told))
+
+
+def _listed(shape: Mapping[str, int]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shape.items())
 
 
 def _tensors(members: Sequence[Member]) -> dict[str, dict[str, Tensor]]:

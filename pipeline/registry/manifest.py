@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pipeline.backbone import BackboneInfo
 from pipeline.backbone.source import BUILT_IN
 from pipeline.errors import InputError, nearest, raise_all
+from pipeline.prompts import METHODS, parse_layout
 from pipeline.tasks import TASK_TYPES, PreparedTask, check_task_name
 from pipeline.tasks.windows import OVERLAP
 
-FORMAT_VERSION = 2
-"""Version 1 had one `first_layer` for all members and counted the layers from there; `_upgraded` reads it."""
+FORMAT_VERSION = 3
+"""Version 1 had one `first_layer` for all members and counted the layers from there; version 2 knew deep prompts only.
+`_upgraded` reads both."""
 SHARED_PROMPT = "shared-prompt"
 """The name of a shared prompt in the registry."""
 RESERVED_NAMES = frozenset({SHARED_PROMPT})
@@ -105,7 +107,10 @@ class Facts(Section):
     """A shared prompt has neither task nor head."""
     name: Text
     """The task's name; `SHARED_PROMPT` for a shared prompt."""
-    method: Literal["deep"] = "deep"
+    method: Literal["deep", "prefix", "prompt_tuning", "p_tuning", "head"] = "deep"
+    """How the prompts were trained; what they are is either keys and values or vectors among the embeddings."""
+    layout: Text | None = None
+    """Where input prompts stand in a row, as `parse_layout` reads it; None for deep ones."""
     combine: Literal["mean", "vote"] | None = None
     """How members answer together; None for a single one."""
     votes: tuple[Count, ...] | None = None
@@ -131,15 +136,17 @@ class Facts(Section):
 class Manifest(Facts):
     """The facts, and what the files themselves tell."""
 
-    format_version: Literal[2]
-    lengths: tuple[Count, ...] = Field(min_length=1)
-    """P of each member."""
+    format_version: Literal[3]
+    lengths: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    """P of each member; 0 for a head alone."""
     first_layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     """The lowest layer that each member stands in."""
-    heads: Count
-    """H."""
-    head_size: Count
-    """D."""
+    heads: Count | None
+    """H; None for input prompts."""
+    head_size: Count | None
+    """D; None for input prompts."""
+    embedding: Count | None = None
+    """E of input prompts; None for deep ones."""
     created_by: Text
     """The version of deepprompt that wrote the artifact."""
     files: dict[str, Sha256]
@@ -155,15 +162,23 @@ class Manifest(Facts):
             raise ValueError(error.message) from error
         if (self.kind == "shared") != (self.name == SHARED_PROMPT) or (self.kind == "shared") != (self.task is None):
             raise ValueError(f"kind {self.kind!r} does not fit the name {self.name!r} and the task")
-        if self.kind == "shared" and len(self.lengths) > 1:
-            raise ValueError("a shared prompt has one member")
+        if (self.layout is None) != METHODS[self.method].deep:
+            raise ValueError(f"layout {self.layout!r} does not fit the method {self.method!r}")
+        if self.layout is not None:
+            try:
+                parse_layout(self.layout)
+            except InputError as error:
+                raise ValueError(error.message) from error
+        shape = (self.embedding,) if self.layout is not None else (self.heads, self.head_size)
+        if None in shape:
+            raise ValueError(f"the shape {shape} of the prompts is not told")
         if self.votes is not None and len(self.votes) != len(self.lengths):
             raise ValueError(f"votes {list(self.votes)} do not fit {len(self.lengths)} members")
         if len(self.first_layers) != len(self.lengths) or max(self.first_layers) >= self.layers:
             raise ValueError(
                 f"first layers {list(self.first_layers)} do not fit {len(self.lengths)} members on {self.layers} layers"
             )
-        if (self.combine is None) != (len(self.lengths) == 1):
+        if (self.combine is None) != (len(self.lengths) == 1 or self.kind == "shared"):
             raise ValueError(f"combine {self.combine!r} does not fit {len(self.lengths)} members")
         if set(self.files) != set(self.expected_shapes()):
             raise ValueError(f"files {sorted(self.files)} do not fit kind {self.kind!r}")
@@ -172,7 +187,9 @@ class Manifest(Facts):
     def expected_shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """File → tensor → shape; every tensor is fp32."""
         prompts: dict[str, tuple[int, ...]] = {
-            f"prompt.{n}": (self.layers - first, 2, self.heads, length, self.head_size)
+            f"prompt.{n}": (length, self.embedding or 0)
+            if self.layout is not None
+            else (self.layers - first, 2, self.heads or 0, length, self.head_size or 0)
             for n, (length, first) in enumerate(zip(self.lengths, self.first_layers, strict=True))
         }
         files: dict[str, dict[str, tuple[int, ...]]] = {"prompt.safetensors": prompts}
@@ -229,7 +246,9 @@ def read_manifest(text: bytes, where: str) -> Manifest:
 
 
 def _upgraded(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest of version 1 in the words of version 2; its fingerprint stays that of the file."""
+    """A manifest of an earlier version in the words of this one; its fingerprint stays that of the file."""
+    if plain.get("format_version") == 2:
+        return {**plain, "format_version": FORMAT_VERSION}
     rest = {key: value for key, value in plain.items() if key not in ("first_layer", "layers")}
     first, own, lengths = plain.get("first_layer"), plain.get("layers"), plain.get("lengths")
     if isinstance(first, int) and isinstance(own, int) and isinstance(lengths, list):

@@ -20,7 +20,7 @@ from torch import Tensor
 from pipeline.backbone import Backbone, load_backbone
 from pipeline.errors import InputError, InputErrors, nearest, raise_all
 from pipeline.model import PromptedModel
-from pipeline.prompts import COMBINATIONS, PromptBank
+from pipeline.prompts import COMBINATIONS, PromptBank, parse_layout
 from pipeline.registry.artifact import Artifact, check_backbone
 from pipeline.registry.manifest import BackboneIdentity
 from pipeline.registry.rows import RowReader
@@ -158,7 +158,8 @@ class _Group:
         for manifest, _ in every:
             assert manifest.task is not None
             shapes.append(make_head(manifest.task.type, manifest.task.labels, manifest.pooling))
-        bank = PromptBank([member.prompt for _, member in every], backbone.info.layers)
+        layouts = [None if manifest.layout is None else parse_layout(manifest.layout) for manifest, _ in every]
+        bank = PromptBank([member.prompt for _, member in every], backbone.info.layers, layouts)
         heads = HeadBank(shapes, backbone.info.width, [0] * len(every))
         for n, (_, member) in enumerate(every):
             assert member.weight is not None and member.bias is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -79,16 +79,17 @@ class HeadBank(nn.Module):
             [torch.randn(one.outputs, width, generator=draw) * 0.02 for one, draw in zip(heads, draws, strict=True)]
         )  # each [C_n, M]
         self.biases = nn.ParameterList([torch.zeros(one.outputs) for one in heads])  # each [C_n]
-        for pooling in ("mean", "last"):
+        for pooling in get_args(Pooling):
             pooled = torch.tensor([one.pooling == pooling for one in heads])  # [N]
             self.register_buffer(pooling, pooled, persistent=False)
 
     def __len__(self) -> int:
         return len(self.heads)
 
-    def pooled(self, head: Tensor, pooling: str) -> Tensor:
-        """Which rows with these heads [B] are read as their "mean" or as their "last" token, [B] bool."""
-        of_heads: Tensor = getattr(self, pooling)
+    def pooled(self, head: Tensor, pooling: str | None = None) -> Tensor:
+        """Which rows with these heads [B] answer once, read as `pooling` says, or in any way; [B] bool."""
+        ways = get_args(Pooling) if pooling is None else (pooling,)
+        of_heads = torch.stack([getattr(self, way) for way in ways]).any(0)
         return of_heads[head]
 
     def forward(

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 
 from pipeline.backbone import Backbone
 from pipeline.model import PromptedModel
-from pipeline.prompts import PromptBank
 from pipeline.tasks import HeadBank, PreparedTask
-from pipeline.training.candidates import Trained
+from pipeline.training.candidates import Trained, bank_of
 from pipeline.training.evaluate import SplitAnswers, answer_split
 from pipeline.training.trunks import Trunks
 
@@ -25,7 +24,7 @@ def answer_together(
     on_batch: Callable[[int, int], None] | None = None,
 ) -> SplitAnswers:
     """The logits of K trained candidates on a split, [K, A, C]; what lies below their prompts is computed once."""
-    bank = PromptBank([one.prompt for one in trained], backbone.info.layers)
+    bank = bank_of(trained, backbone.info.layers)
     count = len(trained)
     heads = HeadBank([task.head(pooling)] * count, backbone.info.width, [0] * count)
     for n, one in enumerate(trained):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
+
+from pipeline.prompts import PromptBank, parse_layout
 
 Cell = tuple[str, int, int, float]
 """What candidates have in common that differ in their seeds only: start, length, first layer, learning rate."""
@@ -61,10 +64,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
-    """A candidate at its best dev score: prompt [L, 2, H, P, D], head weight [C, M] and bias [C], all baked.
+    """A candidate at its best dev score: prompt [L, 2, H, P, D] or [P, E], head weight [C, M] and bias [C], all baked.
 
     Args:
         cut: the step at which halving took it out of the search; None for one that trained on.
+        layout: where an input prompt stands, see `parse_layout`; None for a deep one.
     """
 
     candidate: Candidate
@@ -76,9 +80,16 @@ class Trained:
     weight: Tensor
     bias: Tensor
     cut: int | None = None
+    layout: str | None = None
 
     @classmethod
-    def of(cls, candidate: Candidate, p: Progress) -> Trained:
+    def of(cls, candidate: Candidate, p: Progress, layout: str | None = None) -> Trained:
         """What a candidate's training came to."""
         assert p.prompt is not None and p.weight is not None and p.bias is not None
-        return cls(candidate, p.score, p.loss, p.step, tuple(p.curve), p.prompt, p.weight, p.bias, p.cut)
+        return cls(candidate, p.score, p.loss, p.step, tuple(p.curve), p.prompt, p.weight, p.bias, p.cut, layout)
+
+
+def bank_of(trained: Sequence[Trained], layers: int) -> PromptBank:
+    """The prompts of trained candidates. layers: of the backbone."""
+    layouts = [None if one.layout is None else parse_layout(one.layout) for one in trained]
+    return PromptBank([one.prompt for one in trained], layers, layouts)

@@ -24,7 +24,7 @@ from pipeline.backbone import Backbone
 from pipeline.model import PromptedModel
 from pipeline.prompts import PromptBank
 from pipeline.tasks import Batch, HeadBank, collate
-from pipeline.training.candidates import Candidate, Trained
+from pipeline.training.candidates import Trained
 from pipeline.training.evaluate import look_at_dev
 from pipeline.training.loop import Trainer
 from pipeline.training.packing import TOKENS_PER_PASS, Padding, Unit, pack
@@ -75,7 +75,11 @@ class Cohort:
         sizes = [len(search.candidates) for search in searches]
         self.first = [0, *accumulate(sizes)]  # search → the place of its first candidate in the banks
         owners = [(search, candidate) for search in searches for candidate in search.candidates]
-        bank = PromptBank([_begin(backbone, *owner) for owner in owners], backbone.info.layers)
+        bank = PromptBank(
+            [search.start.begin(backbone, candidate, search.task.labels) for search, candidate in owners],
+            backbone.info.layers,
+            [search.start.recipe.arrangement for search, _ in owners],
+        )
         heads = HeadBank(
             [search.task.head(settings.pooling) for search, _ in owners],
             backbone.info.width,
@@ -238,9 +242,3 @@ class Cohort:
             prefix = f"{s}."
             own = {k.removeprefix(prefix): v for k, v in state.tensors.items() if k.startswith(prefix)}
             search.restore(own, state.plain["searches"][s])
-
-
-def _begin(backbone: Backbone, search: Search, candidate: Candidate) -> Tensor:
-    """A candidate's prompt before its first step."""
-    make = search.start.shared if candidate.start == "shared" else search.start.scratch
-    return make(backbone, candidate.length, candidate.first_layer, candidate.seed)

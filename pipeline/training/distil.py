@@ -15,10 +15,10 @@ from torch import Tensor
 
 from pipeline.backbone import Backbone
 from pipeline.model import PromptedModel
-from pipeline.prompts import COMBINATIONS, PromptBank
+from pipeline.prompts import COMBINATIONS, Recipe
 from pipeline.tasks import Answers, Batch, Gold, HeadBank, PreparedTask
 from pipeline.training.answering import answer_together
-from pipeline.training.candidates import Trained
+from pipeline.training.candidates import Trained, bank_of
 from pipeline.training.evaluate import look_at_dev, split_rows
 from pipeline.training.loop import Trainer
 from pipeline.training.search import Search, SearchSettings
@@ -57,8 +57,9 @@ def distil(
     taught = answer_together(backbone, task, "train", teachers, pooling=settings.pooling, trunks=trunks)
     targets = COMBINATIONS[combine](taught.probabilities)  # [A, C]
     how = SearchSettings(settings.steps, settings.rows, settings.warmup, settings.evaluate_every, 0, settings.seed)
-    search = Search(task, [student.candidate], Start(None, {}, ""), how)  # its clock, its rows, its book of dev scores
-    bank = PromptBank([student.prompt], backbone.info.layers)
+    start = Start(None, {}, "", Recipe(layout=student.layout))
+    search = Search(task, [student.candidate], start, how)  # its clock, its rows, its book of dev scores
+    bank = bank_of([student], backbone.info.layers)
     heads = HeadBank([task.head(settings.pooling)], backbone.info.width, [0])
     heads.put(0, student.weight, student.bias)
     model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device))
@@ -76,7 +77,7 @@ def distil(
         wanted = torch.cat([targets[taught.offsets[row] : taught.offsets[row + 1]] for row in rows]).to(backbone.device)
 
         def as_taught(answers: Answers, batch: Batch, wanted: Tensor = wanted) -> Tensor:
-            gold = Gold(torch.zeros(len(wanted), dtype=torch.int64, device=wanted.device), wanted, soft=True)
+            gold = taught_gold(wanted)
             return task.kind.scale.evidence(answers.logits[0], gold, answers.unit[0]).mean_loss()
 
         trainer.update([batch], {0: search.schedule.factor(search.step)}, as_taught)
@@ -87,3 +88,8 @@ def distil(
         note = f"distilling {len(teachers)} members, best dev {best:.3f}"
         world.event(stage="ensemble", task=task.name, done=search.step, total=settings.steps, note=note)
     return search.trained()[0]
+
+
+def taught_gold(wanted: Tensor) -> Gold:
+    """A teacher's probabilities [A, C] as what is right."""
+    return Gold(torch.zeros(len(wanted), dtype=torch.int64, device=wanted.device), wanted, soft=True)

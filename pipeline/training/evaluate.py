@@ -104,7 +104,9 @@ def look_at_dev(
     model: PromptedModel, task: PreparedTask, members: Sequence[Member], rows_per_batch: int, trunks: Trunks
 ) -> list[tuple[float, float]]:
     """Each member's dev score in the task's own metric (at its own best threshold), and its dev loss."""
-    answers = answer_split(model, task, "dev", members, rows_per_batch=rows_per_batch, trunks=trunks)
+    assert model.bank is not None
+    with model.bank.once():
+        answers = answer_split(model, task, "dev", members, rows_per_batch=rows_per_batch, trunks=trunks)
     losses = answers.loss(task.right("dev"))
     rows = SplitRows(task, "dev")
     scores = [rows.judge(one).score for one in answers.probabilities]

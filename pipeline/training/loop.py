@@ -85,11 +85,19 @@ class Trainer:
         """The prompts that are being trained."""
         return list(self._groups)
 
-    def enter(self, prompt: int, heads: Iterable[int], learning_rate: float) -> None:
-        """Starts to train a prompt of the bank with its heads."""
+    def enter(
+        self, prompt: int, heads: Iterable[int], learning_rate: float, prompts: Iterable[int] | None = None
+    ) -> None:
+        """Starts to train a prompt of the bank with its heads.
+
+        Args:
+            prompts: several, where they share parameters; `prompt` then names them all.
+        """
         bank, of_heads = self.model.bank, self.model.heads
         assert bank is not None
-        parameters = [bank.prompts[prompt], *(part[h] for h in heads for part in (of_heads.weights, of_heads.biases))]
+        own = [p for n in (prompts or [prompt]) for p in bank.encoders[n].parameters()]
+        own += [part[h] for h in heads for part in (of_heads.weights, of_heads.biases)]
+        parameters = list(dict.fromkeys(own))
         group: dict[str, Any] = {"params": parameters, "lr": learning_rate, "rate": learning_rate}
         if self._optimizer is None:
             self._optimizer = torch.optim.AdamW([group], weight_decay=0.0, fused=True)
@@ -121,16 +129,21 @@ class Trainer:
             Each pass's losses per row, [B].
         """
         assert self._optimizer is not None
+        assert self.model.bank is not None
         self._optimizer.zero_grad(set_to_none=True)
         losses = []
-        for batch in passes:
-            answers: Answers = self.model(batch, **cut)
-            self.model.backbone.backward(objective(answers, batch))
-            losses.append(answers.loss.detach())
-            del answers  # or its graph would live beside the next pass's
+        with self.model.bank.once():
+            for batch in passes:
+                answers: Answers = self.model(batch, **cut)
+                self.model.backbone.backward(objective(answers, batch))
+                losses.append(answers.loss.detach())
+                del answers  # or its graph would live beside the next pass's
         stepping = {n: self._groups[n] for n in factors}
         if self.world.size > 1:
             sum_over_ranks(self.gradients(), self.world.size)
+        for n in self._groups.keys() - stepping.keys():  # no rows of theirs: not even their momentum moves them
+            for parameter in self._groups[n]["params"]:
+                parameter.grad = None
         for n, group in stepping.items():
             group["lr"] = group["rate"] * factors[n]
             nn.utils.clip_grad_norm_(group["params"], self.clip)  # each prompt with its own heads: none touches another

@@ -23,8 +23,12 @@ def save_shared(folder: Path, shared: SharedPrompt) -> None:
     tensors = {"prompt": shared.prompt}
     for task, (weight, bias) in shared.heads.items():
         tensors |= {f"weight.{task}": weight, f"bias.{task}": bias}
+    tensors |= {f"own.{task}": prompt for task, prompt in shared.own.items()}
+    for task, (u, v) in shared.factors.items():
+        tensors |= {f"u.{task}": u, f"v.{task}": v}
     save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "shared.safetensors")
-    save_json(folder / "shared.json", {"tasks": list(shared.heads), "curve": shared.curve})
+    plain = {"tasks": list(shared.heads), "curve": shared.curve, "similarity": shared.similarity}
+    save_json(folder / "shared.json", plain)
 
 
 def load_shared(folder: Path) -> SharedPrompt:
@@ -32,7 +36,10 @@ def load_shared(folder: Path) -> SharedPrompt:
     tensors = load_file(folder / "shared.safetensors")
     plain = json.loads((folder / "shared.json").read_text(encoding="utf-8"))
     heads = {task: (tensors[f"weight.{task}"], tensors[f"bias.{task}"]) for task in plain["tasks"]}
-    return SharedPrompt(tensors["prompt"], heads, [(int(step), float(loss)) for step, loss in plain["curve"]])
+    own = {task: tensors[f"own.{task}"] for task in plain["tasks"] if f"own.{task}" in tensors}
+    factors = {task: (tensors[f"u.{task}"], tensors[f"v.{task}"]) for task in plain["tasks"] if f"u.{task}" in tensors}
+    curve = [(int(step), float(loss)) for step, loss in plain["curve"]]
+    return SharedPrompt(tensors["prompt"], heads, curve, own, factors, plain.get("similarity", {}))
 
 
 def save_trained(folder: Path, trained: Sequence[Trained]) -> None:
@@ -42,6 +49,7 @@ def save_trained(folder: Path, trained: Sequence[Trained]) -> None:
     for n, one in enumerate(trained):
         tensors |= {f"{n}.prompt": one.prompt, f"{n}.weight": one.weight, f"{n}.bias": one.bias}
         scores = {"score": one.score, "loss": one.loss, "step": one.step, "curve": one.curve, "cut": one.cut}
+        scores["layout"] = one.layout
         plain.append({"candidate": asdict(one.candidate), **scores})
     save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "trained.safetensors")
     save_json(folder / "trained.json", plain)
@@ -62,6 +70,7 @@ def load_trained(folder: Path) -> list[Trained]:
             weight=tensors[f"{n}.weight"],
             bias=tensors[f"{n}.bias"],
             cut=one["cut"],
+            layout=one.get("layout"),
         )
         for n, one in enumerate(plain)
     ]

@@ -20,7 +20,7 @@ from pipeline.training.loop import Schedule
 from pipeline.training.starts import Start
 
 Baked = tuple[Tensor, Tensor, Tensor]
-"""Prompt [L, 2, H, P, D], head weight [C, M] and bias [C]."""
+"""Prompt [L, 2, H, P, D] or [P, E], head weight [C, M] and bias [C]."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ class Search:
 
     def trained(self) -> list[Trained]:
         """Every candidate at its best."""
-        return [Trained.of(c, p) for c, p in zip(self.candidates, self.progress, strict=True)]
+        layout = self.start.recipe.layout
+        return [Trained.of(c, p, layout) for c, p in zip(self.candidates, self.progress, strict=True)]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What a checkpoint keeps of the search."""

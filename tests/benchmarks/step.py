@@ -52,7 +52,7 @@ def our_step(batch: Batch, dtype: str) -> Step:
     """A step of `pipeline.training`."""
     backbone = load_backbone("minilm", dtype=dtype)
     info = backbone.info
-    bank = PromptBank([normal((info.layers, info.heads, PLACES, info.head_size), seed=0)], info.layers)
+    bank = PromptBank([normal((info.layers, 2, info.heads, PLACES, info.head_size), seed=0)], info.layers)
     model = PromptedModel(backbone, bank, HeadBank([make_head("classification", "abcd", "mean")], info.width, [0]))
     trainer = Trainer(model, LocalWorld(Path()))
     trainer.enter(0, [0], learning_rate=1e-2)

@@ -50,8 +50,8 @@ def test_a_stack_holds_each_prompt_in_its_layers_and_nothing_else(shapes, data):
 def test_a_gradient_stays_with_its_prompt():
     bank = PromptBank(prompts_of([(2, 3), (3, 5), (3, 5)]), LAYERS)
     sum(layer.square().sum() for layer in bank.stack([1], [4], [0]).values()).backward()
-    assert [p.grad is not None for p in bank.prompts] == [False, True, False]
-    assert bank.prompts[1].grad[..., :4, :].abs().min() > 0 and not bank.prompts[1].grad[..., 4:, :].any()
+    assert [p.value.grad is not None for p in bank.encoders] == [False, True, False]
+    assert bank.encoders[1].value.grad[..., :4, :].abs().min() > 0 and not bank.encoders[1].value.grad[..., 4:, :].any()
 
 
 def test_prompts_that_do_not_fit_are_refused():
@@ -64,11 +64,11 @@ def test_prompts_that_do_not_fit_are_refused():
 
 
 def test_normal_is_small_noise_of_its_seed():
-    prompt = normal((4, 8, 16, 32), seed=3)
+    prompt = normal((4, 2, 8, 16, 32), seed=3)
     assert prompt.shape == (4, 2, 8, 16, 32)
     assert abs(float(prompt.std()) - 0.02) < 1e-3 and abs(float(prompt.mean())) < 1e-3
-    assert torch.equal(prompt, normal((4, 8, 16, 32), seed=3))
-    assert not torch.equal(prompt, normal((4, 8, 16, 32), seed=4))
+    assert torch.equal(prompt, normal((4, 2, 8, 16, 32), seed=3))
+    assert not torch.equal(prompt, normal((4, 2, 8, 16, 32), seed=4))
 
 
 def test_vocabulary_takes_what_the_backbone_computes_for_sampled_tokens():

@@ -25,11 +25,12 @@ def _backbone(family):
 
 
 @cache
-def _prepared(name, family, rows):
+def _prepared(name, family, rows, room):
     spec = TaskSpec(name=name, type=DEMO_TASKS[name].type, data=DataSource(demo=name, rows=rows))
     task = load_task(spec, _cache_folder())
     model = _backbone(family)
-    return prepare_task(task, model.tokenizer, context=model.info.context, cache_dir=_cache_folder())
+    context = None if model.info.context is None else model.info.context - room
+    return prepare_task(task, model.tokenizer, context=context, cache_dir=_cache_folder())
 
 
 @pytest.fixture(scope="session")
@@ -40,5 +41,5 @@ def backbone():
 
 @pytest.fixture(scope="session")
 def prepared():
-    """(demo task, family, training rows) → the prepared task."""
-    return lambda name, family="bert", rows=24: _prepared(name, family, rows)
+    """(demo task, family, training rows, tokens left for input prompts) → the prepared task."""
+    return lambda name, family="bert", rows=24, room=0: _prepared(name, family, rows, room)

@@ -13,6 +13,7 @@ import torch
 
 from pipeline.backbone import describe, load_backbone
 from pipeline.backbone.sharding import what_zero3_lacks
+from pipeline.prompts import Recipe
 from pipeline.tasks import PreparedTask
 from pipeline.training.loop import gold_loss
 from pipeline.training.pretrain import Pretraining
@@ -24,6 +25,9 @@ ROOT = Path(__file__).parents[2]
 NAMES = ("intent", "slots", "same_issue")
 UPPER = replace(SETTINGS, first_layer=1)
 """Prompts above layer 0: what lies below runs once, without gradients, and is not gathered again."""
+
+AMONG = Recipe("p_tuning", "bilstm+mlp", "{2} text {2}")
+"""Prompts among the input embeddings, through a network: both stay outside of what is shared out."""
 
 
 def load_tasks(folder: Path) -> dict[str, PreparedTask]:
@@ -61,6 +65,8 @@ def work(folder: Path) -> None:
     found |= {f"apart.{i}": g for i, g in enumerate(gradients(one, apart(one, rank), size))}
     upper = Pretraining(backbone, load_tasks(folder), UPPER, Rank(rank, size))
     found |= {f"upper.{i}": g for i, g in enumerate(gradients(upper, upper.batch_at(0), size))}
+    among = Pretraining(backbone, load_tasks(folder), SETTINGS, Rank(rank, size), AMONG)
+    found |= {f"among.{i}": g for i, g in enumerate(gradients(among, among.batch_at(0), size))}
     for step in range(3):
         one.trainer.update([one.batch_at(step)], {0: one.schedule.factor(step)})
     found["trained"] = one.model.bank.bake(0)
@@ -74,7 +80,7 @@ def test_sharded_equals_replicated(family, prepared, tmp_path):
     if what_zero3_lacks():
         pytest.skip(f"DeepSpeed cannot start here: {what_zero3_lacks()}")
     for name in NAMES:
-        prepared(name, family).save(tmp_path / name)
+        prepared(name, family, room=8).save(tmp_path / name)
     (tmp_path / "model").write_text("minilm" if family == "minilm" else str(tiny_backbone(family)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
@@ -97,6 +103,9 @@ def test_sharded_equals_replicated(family, prepared, tmp_path):
     upper = Pretraining(backbone, load_tasks(tmp_path), UPPER, LocalWorld(tmp_path))
     for i, gradient in enumerate(gradients(upper, upper.batch_at(0), 1)):
         assert (answer["found"][f"upper.{i}"] - gradient).abs().max() <= 1e-5 * gradient.abs().max()
+    among = Pretraining(backbone, load_tasks(tmp_path), SETTINGS, LocalWorld(tmp_path), AMONG)
+    for i, gradient in enumerate(gradients(among, among.batch_at(0), 1)):
+        assert (answer["found"][f"among.{i}"] - gradient).abs().max() <= 1e-5 * gradient.abs().max()
     assert answer["unwritten"] and answer["checksum"] == backbone.checksum()
     for step in range(3):
         one.trainer.update([one.batch_at(step)], {0: one.schedule.factor(step)})

@@ -190,7 +190,7 @@ def test_pretraining_mixes_all_types(backbone, kind_of, tmp_path):
     training = Pretraining(model, tasks, settings, LocalWorld(tmp_path))
     batch = training.batch_at(0)
     assert len(batch.weight) == 9 and batch.size > 9 and len(set(batch.head.tolist())) == 9
-    trained = [training.model.bank.prompts[0], *training.model.heads.weights]
+    trained = [training.model.bank.encoders[0].value, *training.model.heads.weights]
     before = [tensor.detach().clone() for tensor in trained]
     shared = training.run()
     assert set(shared.heads) == set(ROWS) and shared.curve[-1][1] > 0

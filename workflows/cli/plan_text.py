@@ -26,6 +26,7 @@ def render(plan: Plan, console: Console) -> None:
         f"{plan.frozen:,} frozen parameters, {amount(plan.frozen_bytes)} in {plan.dtype}"
     )
     say(f"sharding {plan.sharding}: {plan.sharding_reason}")
+    say(f"prompts: {plan.method}")
     parts = ", ".join(f"{what} {count:,} ({amount(4 * count)})" for what, count in plan.trainable.items() if count)
     say(f"trainable parameters of {plan.prompts} prompts and their heads: {parts}")
     say()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from workflows.cli.tables import columns
 from workflows.report.gains import gains
-from workflows.words import depth, figure, span, spread
+from workflows.words import figure, span, spread, standing
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +45,7 @@ def results_table(summary: RunSummary) -> Table:
     distilled = any(row.distilled_test is not None for row in summary.rows)
     rows = [
         (
-            *(row.task, row.start, row.length, depth(row.first_layer, row.layers), figure(row.dev), figure(row.test)),
+            *(row.task, row.start, row.length, standing(row), figure(row.dev), figure(row.test)),
             *(figure(row.from_scratch_test), figure(row.ensemble_test)),
             *([figure(row.distilled_test)] if distilled else []),
             row.version,

@@ -102,6 +102,71 @@ def _own_adaptation(config: Config) -> Iterator[Problem]:
 
 
 @_check
+def _prompts(config: Config) -> Iterator[Problem]:
+    """The choices of a method that fit it, each by itself."""
+    from pipeline.prompts import METHODS, parse_layout
+    from pipeline.tasks import TASK_TYPES
+
+    prompt, method = config.prompt, METHODS[config.prompt.method]
+    if prompt.encoder not in ("auto", *method.encoders):
+        what = f"the method {prompt.method} has no such encoder"
+        yield Problem(("prompt", "encoder"), what, prompt.encoder, ", ".join(("auto", *method.encoders)))
+    if prompt.deep and prompt.place is not None:
+        hint = "place goes with prompt_tuning and p_tuning"
+        yield Problem(("prompt", "place"), f"{prompt.method} prompts stand in the layers", prompt.place, hint=hint)
+    if prompt.template is not None and not method.template:
+        what = f"{prompt.method} prompts stand in no template"
+        yield Problem(("prompt", "template"), what, prompt.template, hint="a template goes with p_tuning")
+    elif prompt.template is not None:
+        if prompt.place is not None:
+            yield Problem(("prompt", "place"), "a template says already where the prompt stands", prompt.place)
+        try:
+            pair = parse_layout(prompt.template).pair
+        except InputError as told:
+            yield Problem(("prompt", "template"), told.what, told.found, told.expected, told.nearest, told.hint)
+        else:
+            for index, task in enumerate(config.tasks):
+                kind = TASK_TYPES.get(task.type)  # an unknown one is told elsewhere
+                if pair and kind is not None and not kind.pair:
+                    what = "the prompt's template has text_a and text_b, this task one text"
+                    expected = ", ".join(name for name, kind in TASK_TYPES.items() if kind.pair)
+                    yield Problem(
+                        ("tasks", index, "type"), what, task.type, expected, hint="write text in the template"
+                    )
+    for init, key in (("text", "text"), ("prompt", "source")):
+        given = getattr(prompt, key)
+        if prompt.init == init and given is None:
+            yield Problem(("prompt", "init"), f"init: {init} needs prompt.{key}", hint=f"say {key}: …")
+        if prompt.init != init and given is not None:
+            yield Problem(("prompt", key), f"{key} goes with init: {init}", given)
+
+
+@_check
+def _search_of_method(config: Config) -> Iterator[Problem]:
+    """What a method leaves nothing to choose of."""
+    prompt, pretrain = config.prompt, config.pretrain
+    hint = f"{prompt.method} prompts have no depth: they begin at the embeddings"
+    if not prompt.deep and prompt.first_layer not in ("auto", 0):
+        yield Problem(("prompt", "first_layer"), "there is no layer to choose", prompt.first_layer, "auto", hint=hint)
+    for path, settings in _search_sections(config):
+        if not prompt.deep and settings.first_layers not in ("auto", (0,)):
+            found = list(settings.first_layers)
+            yield Problem((*path, "first_layers"), "there are no layers to choose", found, "auto", hint=hint)
+    if pretrain is None:
+        return
+    if prompt.method == "head":
+        yield Problem(("prompt", "method"), "a head alone has no prompt to pretrain", "head", hint="say pretrain: null")
+    if pretrain.distil and pretrain.kind != "factors":
+        what = "teachers go with factors (multitask prompt tuning)"
+        yield Problem(("pretrain", "distil"), what, True, hint="say pretrain: {kind: factors}")
+    if pretrain.kind == "factors" and prompt.recipe.encoder != "identity":
+        what = "factors stand in place of an encoder: the method has one"
+        yield Problem(("pretrain", "kind"), what, prompt.method, "deep or prompt_tuning")
+    if pretrain.kind == "retrieval" and len({*config.pretrain_tasks, *config.adapt_tasks}) < 2:
+        yield Problem(("pretrain", "kind"), "retrieval needs another task to start from", "one task", "at least two")
+
+
+@_check
 def _searches(config: Config) -> Iterator[Problem]:
     for path, settings in _search_sections(config):
         yield from _repeated((*path, "lengths"), settings.lengths)

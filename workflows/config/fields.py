@@ -69,5 +69,6 @@ Workers = Annotated[Literal["auto"] | int, auto_or_count(1)]
 TaskNames = Annotated[Literal["all"] | tuple[str, ...], BeforeValidator(_all_or_names)]
 Layers = Annotated[Literal["auto"] | tuple[int, ...], BeforeValidator(_auto_or_layers)]
 # A YAML list arrives as a list and is kept as a tuple; strictness holds for its items.
+Lengths = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False, min_length=1)]
 Counts = Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]
 Rates = Annotated[tuple[Rate, ...], Field(strict=False, min_length=1)]

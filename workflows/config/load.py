@@ -226,4 +226,7 @@ def _with_absolute_folders(config: Config, base: Path) -> Config:
     backbone, model = config.backbone, config.backbone.model
     if model not in BUILT_IN and (model.startswith((".", "~")) or (base / model).is_dir()):
         backbone = backbone.model_copy(update={"model": absolute(model)})
-    return config.model_copy(update={"tasks": tasks, "backbone": backbone})
+    prompt = config.prompt
+    if prompt.source is not None:
+        prompt = prompt.model_copy(update={"source": absolute(prompt.source)})
+    return config.model_copy(update={"tasks": tasks, "backbone": backbone, "prompt": prompt})

@@ -8,20 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_serializer
+from pydantic import Field, field_serializer
 
-from workflows.config.fields import Count, Settings, Text, auto_or_count, put_over, refuse
+from workflows.config.fields import Count, Settings, Text, auto_or_count, put_over
 from workflows.config.operating import BoundSettings, GateSettings, RetrainSettings
 from workflows.config.training import AdaptSettings, CandidateSettings, EnsembleSettings, PretrainSettings
 
 if TYPE_CHECKING:
+    from pipeline.prompts import Recipe
     from pipeline.tasks import TaskSpec
-
-
-def _only_deep(value: Any) -> Any:
-    if value == "deep":
-        return value
-    raise refuse("deep", "it is the one method of this version")
 
 
 class BackboneSettings(Settings):
@@ -111,16 +106,47 @@ class TaskSettings(Settings):
 
 
 class PromptSettings(Settings):
-    """The shared prompt."""
+    """The prompts: the method, and where they start."""
 
-    method: Annotated[Literal["deep"], BeforeValidator(_only_deep)] = "deep"
-    """deep: keys and values in each prompted layer."""
+    method: Literal["deep", "prefix", "prompt_tuning", "p_tuning", "head"] = "deep"
+    """deep: keys and values in each prompted layer (P-tuning v2); prefix: the same, through an MLP in training;
+    prompt_tuning: vectors among the input embeddings; p_tuning: the same, anywhere, through an LSTM in training; head:
+    no prompt, a linear head alone."""
+    encoder: Literal["auto", "identity", "mlp", "lstm", "bilstm+mlp"] = "auto"
+    """The network that makes the prompts while they train; auto: the method's usual one."""
+    place: Literal["front", "after_first", "end"] | None = None
+    """Where an input prompt stands; front if there is no template either."""
+    template: Text | None = None
+    """Where p_tuning's soft tokens stand: "{3} text {2}", "{2} text_a {2} text_b label"; label is a mask token."""
     length: Count = 32
     """Places of the shared prompt."""
     first_layer: Annotated[Literal["auto"] | int, auto_or_count(0)] = "auto"
     """The lowest prompted layer; auto: 0."""
-    init: Literal["vocabulary", "normal"] = "vocabulary"
-    """A fresh prompt starts from the backbone's own activations for sampled tokens, or from small noise."""
+    init: Literal["vocabulary", "normal", "uniform", "text", "labels", "prompt"] = "vocabulary"
+    """A fresh prompt starts from what the backbone makes of sampled tokens, of a text or of the class labels, from
+    noise, or from another prompt."""
+    text: Text | None = None
+    """What `init: text` starts from."""
+    source: Text | None = None
+    """The artifact's folder that `init: prompt` starts from; relative to the config file."""
+
+    @property
+    def layout(self) -> str | None:
+        """Where an input prompt stands, as `parse_layout` reads it; None for deep ones."""
+        return None if self.deep else self.template or self.place or "front"
+
+    @property
+    def deep(self) -> bool:
+        """Whether prompts stand in the layers, so that there are depths to search."""
+        return self.method not in ("prompt_tuning", "p_tuning")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The choices as the library takes them."""
+        from pipeline.prompts import METHODS, Recipe
+
+        encoder = METHODS[self.method].encoders[0] if self.encoder == "auto" else self.encoder
+        return Recipe(self.method, encoder, self.layout, self.text)
 
 
 class TrunkSettings(Settings):

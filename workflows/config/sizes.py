@@ -27,6 +27,25 @@ def check_sizes(config: Config, info: BackboneInfo) -> list[InputError]:
             if value >= info.layers:
                 what, there = "the backbone has no such layer", f"0 to {info.layers - 1}"
                 problems.append(InputError(what, where=where, found=value, expected=there))
+    return problems + check_prompts(config, info)
+
+
+def check_prompts(config: Config, info: BackboneInfo) -> list[InputError]:
+    """What only the backbone can tell of input prompts: a mask token for `label`, and whether words see what stands
+    behind them."""
+    from pipeline.backbone import load_tokenizer
+    from pipeline.prompts.layout import no_mask_token
+
+    problems = []
+    layout = config.prompt.recipe.arrangement
+    if layout is not None and layout.label is not None and load_tokenizer(info).mask_token_id is None:
+        problems.append(no_mask_token())
+    if layout is not None and info.causal and not {*layout.anchors} - {"end", "after_text"}:
+        for task in config.tasks:
+            if task.type == "token":
+                what, found = "a decoder's words do not see soft tokens behind them", config.prompt.layout
+                hint = "put some in front, or use deep prompts"
+                problems.append(InputError(what, where=f"prompt, task {task.name!r}", found=found, hint=hint))
     return problems
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from workflows.config.fields import Count, Counts, Fraction, Layers, Rate, Rates, Settings, TaskNames, Workers
+from workflows.config.fields import Count, Fraction, Layers, Lengths, Rate, Rates, Settings, TaskNames, Workers
 
 DEFAULT_BATCH_TOKENS = 1024
 
@@ -23,8 +23,8 @@ class HalvingSettings(Settings):
 class CandidateSettings(Settings):
     """How one task is adapted: the candidates, and the training of each."""
 
-    lengths: Counts = (8, 16, 32)
-    """Prompt lengths to search over, in places."""
+    lengths: Lengths = (8, 16, 32)
+    """Prompt lengths to search over, in places; 0 is a linear head alone."""
     first_layers: Layers = "auto"
     """Lowest prompted layers to search over; auto: the shared prompt's own layer if prompt.first_layer is a number,
     else three depths: all layers, the upper half, the top sixth."""
@@ -74,6 +74,12 @@ class MixingSettings(Settings):
 
 class PretrainSettings(Settings):
     """Training the shared prompt on a mixture of tasks."""
+
+    kind: Literal["shared", "factors", "retrieval"] = "shared"
+    """shared: one prompt for all tasks; factors: one, times a small factor of each task's own (MPT); retrieval: one per
+    task, and each task starts from the most similar other's (SPoT)."""
+    distil: bool = False
+    """With factors: first train a teacher per task, from which the shared prompt then learns, too."""
 
     tasks: TaskNames = "all"
     """The tasks to train on."""

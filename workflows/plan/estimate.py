@@ -31,18 +31,21 @@ class Pass:
 
     Args:
         tokens: of all rows. length: mean tokens of a row. prompt: P. first_layer: where the rows enter.
+        among: whether the prompt stands among the tokens and goes through every layer as they do.
     """
 
     tokens: float
     length: float
     prompt: float
     first_layer: int = 0
+    among: bool = False
 
 
 def forward(info: BackboneInfo, one: Pass) -> float:
     """Operations of a forward pass; embeddings are looked up, not multiplied."""
     dense = info.parameters - info.vocabulary * info.width
-    whole = 2.0 * dense * one.tokens + 4.0 * info.layers * info.width * one.tokens * (one.length + one.prompt)
+    tokens = one.tokens * (1 + one.prompt / one.length) if one.among else one.tokens
+    whole = 2.0 * dense * tokens + 4.0 * info.layers * info.width * tokens * (one.length + one.prompt)
     return whole * (info.layers - one.first_layer) / info.layers
 
 
@@ -57,11 +60,11 @@ def training(info: BackboneInfo, one: Pass) -> float:
     return 2.0 * forward(info, one)
 
 
-def search(info: BackboneInfo, step: Pass, dev: Pass, prompt: tuple[int, int], steps: int, every: int) -> float:
+def search(info: BackboneInfo, step: Pass, dev: Pass, prompt: tuple[int, int, bool], steps: int, every: int) -> float:
     """Operations of a candidate's whole training: each step's rows, and a look at dev now and then.
 
     Args:
-        prompt: P and its first layer; the layers below it do not count here.
+        prompt: P, its first layer (those below do not count here), whether it stands among the tokens.
     """
     looks = -(-steps // every)
     train, look = (Pass(one.tokens, one.length, *prompt) for one in (step, dev))

@@ -10,6 +10,7 @@ from statistics import mean
 
 from pipeline.backbone import ShardingChoice, choose_sharding, load_tokenizer
 from pipeline.errors import InputError, InputErrors, raise_all
+from pipeline.prompts import encoder_parameters
 from pipeline.tasks import SPLITS, EncodedSplit, encode_split
 from pipeline.training.packing import TOKENS_PER_PASS
 from workflows.config.settings import Config
@@ -66,7 +67,7 @@ def encode_tasks(graph: RunGraph) -> Encoded:
         try:
             encoded[name] = {
                 split: encode_split(
-                    task, split, tokenizer, context=graph.info.context, cache_dir=graph.config.cache_folder
+                    task, split, tokenizer, context=graph.text_context, cache_dir=graph.config.cache_folder
                 )
                 for split in SPLITS
             }
@@ -118,6 +119,7 @@ class _Planner:
             context=self.info.context,
             frozen=self.info.parameters,
             frozen_bytes=self.graph.backbone_bytes,
+            method=self._method(),
             shared_prompt=self.config.prompt.length if self.config.pretrain is not None else 0,
             trainable=trainable,
             prompts=(self.config.pretrain is not None) + sum(task.candidates for task in tasks),
@@ -137,6 +139,15 @@ class _Planner:
             places=places,
             unsendable=unsendable,
         )
+
+    def _method(self) -> str:
+        """The method with what was chosen of it: p_tuning at {3} text {2}, trained through bilstm+mlp."""
+        recipe, pretrain = self.config.prompt.recipe, self.config.pretrain
+        said = recipe.method + (f" at {recipe.layout}" if recipe.layout is not None else "")
+        said += f", trained through {recipe.encoder}" if recipe.encoder != "identity" else ""
+        if pretrain is None or pretrain.kind == "shared":
+            return said
+        return f"{said}; pretraining by {pretrain.kind}" + (", from a teacher per task" if pretrain.distil else "")
 
     def _trunk_on_disk(self) -> int:
         """Bytes of activations that the adaptation still to be done adds to the run's disk."""
@@ -167,7 +178,7 @@ class _Planner:
         adapted = name in self.config.adapt_tasks
         candidates = self.graph.candidates(name) if adapted else []
         head = (self.info.width + 1) * len(task.labels)
-        prompts = sum(self.info.prompt_parameters(one.length, one.first_layer) for one in candidates)
+        prompts = sum(self._prompt(one.length, one.first_layer) for one in candidates)
         return TaskPlan(
             name=name,
             type=task.spec.type,
@@ -188,10 +199,21 @@ class _Planner:
 
     def _shared(self) -> int:
         """Numbers of the shared prompt and of the heads that pretraining trains with it."""
-        names = self.config.pretrain_tasks if "pretrain" in self.graph.stages else ()  # or it is there already
+        pretrain, names = self.config.pretrain, self.graph.pretrain_stage_tasks
+        if pretrain is None or "pretrain" not in self.graph.stages:  # or it is there already
+            return 0
         heads = sum((self.info.width + 1) * len(self.graph.tasks[name].labels) for name in names)
-        prompt = self.info.prompt_parameters(self.config.prompt.length, self.graph.first_layer)
-        return prompt + heads if names else 0
+        length, first = self.config.prompt.length, self.graph.first_layer
+        prompt = self._prompt(length, first)
+        if pretrain.kind == "retrieval":
+            return len(names) * prompt + heads
+        factor = length + self._prompt(1, first) if pretrain.kind == "factors" else 0
+        return (prompt + len(names) * factor + heads) + pretrain.distil * (len(names) * prompt + heads)
+
+    def _prompt(self, length: int, first_layer: int) -> int:
+        """Numbers that training one prompt takes, its encoder's."""
+        shape = self.info.prompt_shape(length, first_layer, self.config.prompt.deep)
+        return encoder_parameters(self.config.prompt.recipe.encoder, shape, self.info.width)
 
     def _stages(self, choice: ShardingChoice | None) -> tuple[StagePlan, ...]:
         workers = {"pretrain": self.group, "adapt": self.pool, "ensemble": self.pool, "evaluate": self.pool}

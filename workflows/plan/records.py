@@ -53,6 +53,7 @@ class Plan:
     """A run before it runs.
 
     Args:
+        method: how prompts are made, in words.
         frozen, frozen_bytes: the backbone's numbers and their bytes. trainable: numbers of the shared prompt and its
             heads, and of all candidates. sharding, sharding_reason: how pretraining holds the backbone, and why.
         speed: operations per second that the estimate counts on. seconds: of all stages that are not skipped.
@@ -72,6 +73,7 @@ class Plan:
     context: int | None
     frozen: int
     frozen_bytes: int
+    method: str
     shared_prompt: int
     trainable: Mapping[str, int]
     prompts: int

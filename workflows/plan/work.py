@@ -25,6 +25,7 @@ class Work:
         self.graph, self.config, self.info = graph, graph.config, graph.info
         self.encoded = encoded
         self.item = graph.backbone_bytes // graph.info.parameters
+        self.among = not self.config.prompt.deep
 
     def operations(self, room: str, task: str | None) -> float:
         """Operations of a stage from its beginning; those of preparing and registering do not count."""
@@ -32,7 +33,9 @@ class Work:
             pretrain = self.config.pretrain
             assert pretrain is not None
             step, first_layer = self.pretrain_step(), self.graph.first_layer
-            return pretrain.steps * (estimate.training(self.info, step) + estimate.below(self.info, step, first_layer))
+            below = estimate.below(self.info, step, first_layer)
+            taught = estimate.training(self.info, step) + estimate.forward(self.info, step) if pretrain.distil else 0.0
+            return pretrain.steps * (estimate.training(self.info, step) + below + taught)
         if task is None:
             return 0.0
         if room == "adapt":
@@ -72,11 +75,11 @@ class Work:
         """A step of pretraining, over all workers."""
         pretrain = self.config.pretrain
         assert pretrain is not None
-        sizes = {name: len(self.encoded[name]["train"]) for name in self.config.pretrain_tasks}
+        sizes = {name: len(self.encoded[name]["train"]) for name in self.graph.pretrain_stage_tasks}
         rates = Mixture(sizes, pretrain.mixing.exponent, pretrain.mixing.cap, self.config.seed).rates
         mean = sum(rate * float(self.encoded[name]["train"].tokens.mean()) for name, rate in rates.items())
         tokens = float(pretrain.batch_tokens or 0) or float(pretrain.batch_rows or 0) * mean
-        return Pass(tokens, mean, self.config.prompt.length, self.graph.first_layer)
+        return Pass(tokens, mean, self.config.prompt.length, self.graph.first_layer, self.among)
 
     def _adapt(self, task: str) -> float:
         """Every candidate's training while it is in play, and what lies below the prompts."""
@@ -84,7 +87,7 @@ class Work:
         step, dev = self.rows(task, "train", settings.batch_rows), self.rows(task, "dev")
         total = 0.0
         for one, share in zip(self.graph.candidates(task), self.shares(task), strict=True):
-            prompt = (one.length, one.first_layer)
+            prompt = (one.length, one.first_layer, self.among)
             total += share * estimate.search(self.info, step, dev, prompt, settings.steps, settings.evaluate_every)
         deepest = max(self.graph.first_layers(task))
         trunk = self.config.trunk
@@ -98,7 +101,7 @@ class Work:
         """Answers of `count` candidates, the most expensive ones, to a whole split."""
         whole, layers = self.rows(task, split), self.graph.first_layers(task)
         above = sorted(
-            estimate.forward(self.info, Pass(whole.tokens, whole.length, one.length, one.first_layer))
+            estimate.forward(self.info, Pass(whole.tokens, whole.length, one.length, one.first_layer, self.among))
             for one in self.graph.candidates(task)
         )
         return sum(above[-count:]) + estimate.below(self.info, whole, max(layers))
@@ -116,5 +119,5 @@ class Work:
             return 0.0
         settings = self.config.adapt_for(task)
         step, dev = self.rows(task, "train", settings.batch_rows), self.rows(task, "dev")
-        prompt = (max(settings.lengths), min(self.graph.first_layers(task)))
+        prompt = (max(settings.lengths), min(self.graph.first_layers(task)), self.among)
         return estimate.search(self.info, step, dev, prompt, settings.steps, settings.evaluate_every)

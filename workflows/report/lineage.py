@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,7 @@ def lineage(graph: RunGraph, summary: RunSummary) -> Lineage | None:
         sources,
         children,
         own,
-        graph.info.prompt_parameters(graph.config.prompt.length, graph.first_layer),
+        math.prod(graph.info.prompt_shape(graph.config.prompt.length, graph.first_layer, graph.config.prompt.deep)),
         (done(graph, "pretrain", "artifact/manifest.json") or {}).get("fingerprint"),
         (done(graph, "pretrain", "stage.json") or {}).get("summary", {}),
         links(

@@ -53,7 +53,7 @@ def missing(graph: RunGraph, failed: Iterable[str] = ()) -> list[Missing]:
 
 def _way(graph: RunGraph, task: str) -> list[Stage]:
     """The stages a task goes through, in order; a changed input far up is told there, not below."""
-    sources = graph.config.pretrain_tasks if "pretrain" in graph.stages else ()
+    sources = graph.pretrain_stage_tasks if "pretrain" in graph.stages else ()
     prepared = [f"prepare/{name}" for name in dict.fromkeys([task, *sources])]
     names = [*prepared, "pretrain", *(f"{room}/{task}" for room in _SIDE_BY_SIDE)]
     return [graph.stages[name] for name in names if name in graph.stages]

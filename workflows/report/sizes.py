@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from workflows.stages.graph import RunGraph
@@ -32,7 +33,7 @@ def costs(graph: RunGraph, summary: RunSummary) -> list[Cost]:
     return [
         Cost(
             row.task,
-            info.prompt_parameters(row.length, row.first_layer),
+            math.prod(info.prompt_shape(row.length, row.first_layer, graph.config.prompt.deep)),
             (info.width + 1) * len(graph.tasks[row.task].labels),
         )
         for row in summary.rows

@@ -18,6 +18,7 @@ from workflows.report.leaderboard import contest, leaderboard, score_scale
 from workflows.report.lineage import lineage
 from workflows.report.origin import now, origin
 from workflows.report.progress import done, efforts, every_stage, missing, rooms
+from workflows.report.similarity import similarity_table
 from workflows.report.sizes import costs
 from workflows.report.sources import source
 from workflows.stages.graph import RunGraph, code_version
@@ -79,12 +80,14 @@ def _run(graph: RunGraph, summary: RunSummary) -> dict[str, Any]:
 def _training(graph: RunGraph, summary: RunSummary) -> dict[str, Any]:
     """What training looked like: curves, and scores against length and depth."""
     searches = [search for task in graph.config.adapt_tasks if (search := _search(graph, summary, task)) is not None]
-    curve = (done(graph, "pretrain", "shared.json") or {}).get("curve")
+    pretrained = done(graph, "pretrain", "shared.json") or {}
+    curve = pretrained.get("curve")
     return {
         "loss_chart": loss_chart(curve) if curve else None,
         "curves": [(search, curve_chart(search)) for search in searches],
         "lengths": [(search, length_chart(search)) for search in searches if lengths_tried(search) > 1],
         "depths": [(one, depth_table(one, graph.info.layers)) for one in searches if depths_tried(one) > 1],
+        "similarity": similarity_table(pretrained.get("similarity") or {}, graph),
         "halved": any(entry["cut"] is not None for search in searches for entry in search.candidates),
     }
 

@@ -12,7 +12,7 @@ from workflows.report.leaderboard import CONTENDERS
 from workflows.report.view import report_view
 from workflows.stages.graph import RunGraph
 from workflows.summary import RunSummary
-from workflows.words import amount, depth, figure, span, spread
+from workflows.words import amount, depth, figure, span, spread, standing
 
 REPORT = "report.html"
 """The report's name in the run's folder."""
@@ -69,6 +69,7 @@ def render(view: Mapping[str, Any]) -> str:
         "points": points,
         "ends": ends,
         "depth": depth,
+        "standing": standing,
     }
     return templates.get_template("report.html.j2").render(view, contender_names=CONTENDERS)
 

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from pipeline.errors import InputError
 from pipeline.registry import SHARED_PROMPT, Manifest, PromptRegistry, load_artifact
@@ -46,8 +48,13 @@ def why_pretrain(graph: RunGraph, current: Current | None) -> str | None:
     told = current.manifest
     if told.backbone.fingerprint != graph.info.fingerprint:
         return f"the backbone changed since shared prompt v{current.version.version}"
+    prompt, trained = graph.config.prompt, told.training.get("pretrain") or {}
+    if (told.method, told.layout) != (prompt.method, prompt.layout):
+        return f"the prompts' method changed since shared prompt v{current.version.version}"
+    if trained.get("kind", "shared") != graph.config.pretrain.kind:
+        return f"the kind of pretraining changed since shared prompt v{current.version.version}"
     before = {source.rpartition("/")[0] for source in told.data}
-    now = set(graph.config.pretrain_tasks)
+    now = set(graph.pretrain_stage_tasks)
     if before != now:
         changes = [f"+{name}" for name in sorted(now - before)] + [f"-{name}" for name in sorted(before - now)]
         return f"the task set changed since shared prompt v{current.version.version}: {' '.join(changes)}"
@@ -74,10 +81,10 @@ def fetch_shared(registry: PromptRegistry, current: Current, folder: Path) -> Gi
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     registry.get(f"{SHARED_PROMPT}@v{current.version.version}", part / WINNER)
-    prompt = load_artifact(part / WINNER).members[0].prompt
-    if not _fetch_heads(registry, current.version, part):
-        save_shared(part, SharedPrompt(prompt, {}, []))  # registered without its heads: those start anew
-    elif not torch.equal(load_shared(part).prompt, prompt):
+    prompts = [member.prompt for member in load_artifact(part / WINNER).members]
+    if not _fetch_heads(registry, current.version, part):  # registered without its heads: those start anew
+        save_shared(part, SharedPrompt(torch.stack(prompts).mean(0), {}, []))
+    elif not _holds(load_shared(part), prompts):
         raise InputError(
             "the heads were logged with another prompt", where=f"{SHARED_PROMPT} v{current.version.version}"
         )
@@ -85,6 +92,12 @@ def fetch_shared(registry: PromptRegistry, current: Current, folder: Path) -> Gi
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
     return GivenPrompt(folder, fingerprint)
+
+
+def _holds(logged: SharedPrompt, prompts: Sequence[Tensor]) -> bool:
+    """Whether what was logged is of the registered prompts: of retrieval the sources', else the one."""
+    known = list(logged.own.values()) or [logged.prompt]
+    return all(any(torch.equal(one, other) for other in known) for one in prompts)
 
 
 def _fetch_heads(registry: PromptRegistry, version: Noted, folder: Path) -> bool:

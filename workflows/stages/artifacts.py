@@ -35,7 +35,7 @@ ENSEMBLE = "ensemble"
 def save_shared_artifact(graph: RunGraph, folder: Path) -> Artifact:
     """Makes an artifact of the shared prompt in `folder`, the pretrain stage's."""
     shared = load_shared(folder)
-    data = {f"{name}/train": graph.tasks[name].fingerprints["train"] for name in graph.config.pretrain_tasks}
+    data = {f"{name}/train": graph.tasks[name].fingerprints["train"] for name in graph.pretrain_stage_tasks}
     assert graph.config.pretrain is not None
     training = graph.config.pretrain.model_dump(mode="json", exclude={"workers", "checkpoint_every"})
     facts = Facts(
@@ -47,7 +47,10 @@ def save_shared_artifact(graph: RunGraph, folder: Path) -> Artifact:
         training={"pretrain": training, "seed": graph.config.seed, "code": code_version()},
         **_common(graph),
     )
-    return save_artifact(folder / WINNER, [Member(shared.prompt)], facts)
+    members = (
+        [Member(shared.own[name]) for name in graph.config.pretrain_tasks] if shared.own else [Member(shared.prompt)]
+    )
+    return save_artifact(folder / WINNER, members, facts)
 
 
 def save_task_artifacts(graph: RunGraph, name: str, folder: Path) -> None:
@@ -92,7 +95,7 @@ def _save(
     facts = Facts(
         name=name,
         kind="task",
-        task=TaskIdentity.of(prepared),
+        task=_identity(graph, prepared),
         data=dict(prepared.fingerprints),
         metrics={"dev": {metric: figures["dev"]}, "test": figures["test"]},
         training={"adapt": how, "candidates": candidates, "seed": graph.config.seed, "code": code_version()},
@@ -105,6 +108,14 @@ def _save(
         **{**_common(graph), "pooling": graph.pooling_of(name)},
     )
     return save_artifact(folder, [Member(one.prompt, one.weight, one.bias) for one in chosen], facts)
+
+
+def _identity(graph: RunGraph, prepared: PreparedTask) -> TaskIdentity:
+    """The task's identity; a limit of tokens that leaves input prompts their room holds for prediction, too."""
+    identity, context = TaskIdentity.of(prepared), graph.text_context
+    if graph.config.prompt.deep or context is None:
+        return identity
+    return identity.model_copy(update={"max_tokens": min(context, identity.max_tokens or context)})
 
 
 def _parents(graph: RunGraph, chosen: Sequence[Trained]) -> tuple[Parent, ...]:
@@ -121,5 +132,7 @@ def _common(graph: RunGraph) -> dict[str, Any]:
         "layers": graph.info.layers,
         "width": graph.info.width,
         "pooling": graph.pooling,
+        "method": graph.config.prompt.method,
+        "layout": graph.config.prompt.layout,
         "backbone": BackboneIdentity.of(graph.info, graph.dtype),
     }

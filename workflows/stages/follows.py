@@ -28,7 +28,7 @@ def follows(graph: RunGraph, task: str) -> dict[str, str]:
         "code": code_version(),
         "config (task)": [spec.type, own.metric, spec.max_tokens, spec.too_long],
         "config (adapt)": [adapt, list(graph.first_layers(task)), config.pretrain is not None],
-        "config (prompt)": config.prompt.init,
+        "config (prompt)": graph.prompt,
         "config (ensemble)": config.ensemble.model_dump(mode="json") if config.ensemble is not None else None,
         "config (backbone, seed)": [graph.dtype, graph.pooling, config.seed],
     }

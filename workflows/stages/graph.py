@@ -83,6 +83,17 @@ class RunGraph:
         return self.stages["pretrain"].folder(self.folder) if "pretrain" in self.stages else None
 
     @property
+    def text_context(self) -> int | None:
+        """Tokens of the longest row: input prompts take their share of the context."""
+        context, prompt = self.info.context, self.config.prompt
+        if prompt.deep or context is None:
+            return context
+        longest = max(one for name in self.config.adapt_tasks for one in self.config.adapt_for(name).lengths)
+        if self.config.pretrain is not None:
+            longest = max(longest, prompt.length)
+        return context - longest - ("label" in (prompt.template or "").split())
+
+    @property
     def first_layer(self) -> int:
         """Where the shared prompt begins."""
         chosen = self.config.prompt.first_layer
@@ -91,6 +102,8 @@ class RunGraph:
     def first_layers(self, task: str) -> tuple[int, ...]:
         """The lowest prompted layers that a task's search tries; auto: see `CandidateSettings`."""
         chosen, lowest = self.config.adapt_for(task).first_layers, self.config.prompt.first_layer
+        if not self.config.prompt.deep:
+            return (0,)
         if chosen != "auto":
             return chosen
         if lowest != "auto":
@@ -105,11 +118,13 @@ class RunGraph:
         starts = ["shared"] if self.config.pretrain is not None else []
         if settings.from_scratch or not starts:
             starts.append("scratch")
+        lengths = (0,) if self.config.prompt.method == "head" else settings.lengths
+        depths = self.first_layers(task)
         return [
             Candidate(start, length, first_layer, rate, self.config.seed + seed)
             for start in starts
-            for length in settings.lengths
-            for first_layer in self.first_layers(task)
+            for length in lengths
+            for first_layer in (depths if length else depths[-1:])  # a head alone has no depth: the cheapest
             for rate in settings.learning_rates
             for seed in range(settings.seeds)
         ]
@@ -183,7 +198,7 @@ class RunGraph:
                 "pooling": spec.pooling,
                 "overlap": spec.overlap,
                 "tokenizer": self.info.tokenizer,
-                "context": self.info.context,
+                "context": self.text_context,
                 "code": code_version(),
             },
         )
@@ -191,9 +206,28 @@ class RunGraph:
     def _pretrain(self, prepare: Mapping[str, Stage]) -> Stage:
         assert self.config.pretrain is not None
         how = self.config.pretrain.model_dump(mode="json", exclude={"workers", "checkpoint_every", "tasks"})
-        tasks = {f"task {name}": prepare[name].fingerprint for name in self.config.pretrain_tasks}
-        prompt = self.config.prompt.model_dump(mode="json", exclude={"first_layer"})
+        tasks = {f"task {name}": prepare[name].fingerprint for name in self.pretrain_stage_tasks}
+        prompt = {**self.prompt, "length": self.config.prompt.length}
         return Stage("pretrain", {**self._model, "pretrain": how, "prompt": prompt, **tasks})
+
+    @property
+    def pretrain_stage_tasks(self) -> tuple[str, ...]:
+        """The tasks whose rows pretraining reads: retrieval trains a prompt of their own for the targets, too."""
+        pretrain = self.config.pretrain
+        if pretrain is None or pretrain.kind != "retrieval":
+            return self.config.pretrain_tasks
+        return tuple(name for name in self.tasks if name in self._used)
+
+    @property
+    def prompt(self) -> dict[str, Any]:
+        """What prompts are made of: the config's choices, and the contents behind a path."""
+        plain = self.config.prompt.model_dump(mode="json", exclude={"first_layer", "length", "source"})
+        return plain if self.source is None else {**plain, "source": self.source}
+
+    @cached_property
+    def source(self) -> str | None:
+        """The fingerprint of the artifact that `init: prompt` starts from."""
+        return None if self.config.prompt.source is None else _check_source(self.config, self.info)
 
     def _adapt(self, name: str, prepare: Stage, pretrain: Stage | None) -> Stage:
         # Which candidates share a batch changes nothing, and the winner is chosen from what training left.
@@ -203,7 +237,7 @@ class RunGraph:
             **self._model,
             "adapt": {**how, "first_layers": list(self.first_layers(name))},
             "task": prepare.fingerprint,
-            "init": self.config.prompt.init,
+            "prompt": self.prompt,
         }
         if pretrain is not None:
             inputs["pretrain"] = pretrain.fingerprint
@@ -232,9 +266,34 @@ def build_graph(config: Config, on_event: Callable[[Mapping[str, Any]], None] = 
         problems += one.problems if isinstance(one, InputErrors) else [one]
     if info is not None:
         problems += check_sizes(config, info)
+        try:
+            if config.prompt.source is not None:
+                _check_source(config, info)
+        except InputError as problem:
+            problems.append(problem)
     raise_all(problems)
     assert info is not None
     return RunGraph(config, info, tasks)
+
+
+def _check_source(config: Config, info: BackboneInfo) -> str:
+    """The fingerprint of the artifact that prompts start from.
+
+    Raises:
+        InputError: it cannot be read, is of another backbone, or of prompts of another kind.
+    """
+    from pipeline.registry import check_backbone, load_artifact
+
+    where = "prompt.source"
+    source = load_artifact(Path(config.prompt.source or ""))
+    check_backbone(source, info, where=where)
+    if (source.manifest.layout is None) != config.prompt.deep:
+        found, expected = (
+            source.manifest.method,
+            "deep or prefix" if config.prompt.deep else "prompt_tuning or p_tuning",
+        )
+        raise InputError("the prompt to start from is of another kind", where=where, found=found, expected=expected)
+    return source.manifest.fingerprint
 
 
 def deal_cells(candidates: Sequence[Candidate], brackets: int) -> list[list[int]]:

@@ -42,11 +42,12 @@ def pretrain_payload(graph: RunGraph, out: Path, sharding: str, rows: int) -> di
     """Pretraining on one rank; `rows` of each step over all ranks, see `pretrain_rows`."""
     config = graph.config
     assert config.pretrain is not None
-    folders = {name: str(_prepared(graph, name)) for name in config.pretrain_tasks}
+    folders = {name: str(_prepared(graph, name)) for name in graph.pretrain_stage_tasks}
     return {
         "backbone": backbone_payload(graph),
         "sharding": sharding,
         "tasks": folders,
+        "prompt": _prompt(graph),
         "out": str(out),
         "settings": {
             "steps": config.pretrain.steps,
@@ -61,6 +62,9 @@ def pretrain_payload(graph: RunGraph, out: Path, sharding: str, rows: int) -> di
             "first_layer": graph.first_layer,
             "pooling": graph.pooling,
             "nested": config.pretrain.nested,
+            "kind": config.pretrain.kind,
+            "distil": config.pretrain.distil,
+            "sources": list(config.pretrain_tasks),
             "checkpoint_every": config.pretrain.checkpoint_every,
         },
     }
@@ -76,7 +80,7 @@ def pretrain_rows(graph: RunGraph) -> int:
     if settings.batch_rows is not None:
         return settings.batch_rows
     assert settings.batch_tokens is not None
-    tasks = {name: PreparedTask.load(_prepared(graph, name)) for name in graph.config.pretrain_tasks}
+    tasks = {name: PreparedTask.load(_prepared(graph, name)) for name in graph.pretrain_stage_tasks}
     sizes = {name: len(task.encoded["train"]) for name, task in tasks.items()}
     rates = Mixture(sizes, settings.mixing.exponent, settings.mixing.cap, graph.config.seed).rates
     mean = sum(rate * float(np.mean(tasks[name].encoded["train"].tokens)) for name, rate in rates.items())
@@ -88,16 +92,24 @@ def cohort_payload(graph: RunGraph, cohort: Cohort) -> dict[str, Any]:
     return {
         "searches": [_search(graph, part) for part in cohort],
         "shared": None if graph.shared_folder is None else str(graph.shared_folder),
-        "init": graph.config.prompt.init,
+        "prompt": _prompt(graph),
+        "sources": list(graph.config.pretrain_tasks),
         "room": graph.config.adapt.room,
         "checkpoint_every": graph.config.adapt.checkpoint_every,
     }
+
+
+def _prompt(graph: RunGraph) -> dict[str, Any]:
+    """How prompts are made and where fresh ones start."""
+    prompt = graph.config.prompt
+    return {"recipe": asdict(prompt.recipe), "init": prompt.init, "source": prompt.source}
 
 
 def _search(graph: RunGraph, part: Part) -> dict[str, Any]:
     settings = graph.config.adapt_for(part.task)
     candidates = graph.candidates(part.task)
     return {
+        "name": part.task,
         "task": str(_prepared(graph, part.task)),
         "candidates": [asdict(candidates[n]) for n in part.candidates],
         "settings": {

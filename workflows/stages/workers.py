@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from pipeline.backbone import Backbone, describe, load_backbone
-from pipeline.prompts import COMBINATIONS
+from pipeline.prompts import COMBINATIONS, Recipe
 from pipeline.tasks import PreparedTask
 from pipeline.training.answering import answer_together
 from pipeline.training.candidates import Candidate, Trained
@@ -21,11 +21,12 @@ from pipeline.training.cohort import Cohort, CohortSettings
 from pipeline.training.distil import DistilSettings, distil
 from pipeline.training.evaluate import SplitRows
 from pipeline.training.greedy import choose_ensemble
-from pipeline.training.pretrain import Pretraining, PretrainSettings
+from pipeline.training.pretrain import Pretraining, PretrainSettings, SharedPrompt
 from pipeline.training.results import load_shared, load_trained, save_shared, save_trained
 from pipeline.training.search import Search, SearchSettings
 from pipeline.training.select import best_cell, choose_winner, ranked
-from pipeline.training.starts import Start
+from pipeline.training.similarity import nearest_source
+from pipeline.training.starts import Start, mean_factor
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import World, save_json
 from workflows.stages.confidence import confidence
@@ -54,7 +55,8 @@ def pretrain(payload: Payload, world: World) -> dict[str, Any]:
         backbone = open_backbone(payload["backbone"])
     before = backbone.checksum()
     tasks = {name: PreparedTask.load(Path(folder)) for name, folder in payload["tasks"].items()}
-    training = Pretraining(backbone, tasks, PretrainSettings(**payload["settings"]), world)
+    recipe, _, source = _prompt(payload["prompt"])
+    training = Pretraining(backbone, tasks, PretrainSettings(**payload["settings"]), world, recipe, source)
     shared = training.run()
     after = backbone.checksum()
     if after != before:
@@ -90,15 +92,38 @@ class Replica:
             raise RuntimeError("the backbone was written during adaptation; its result is not to be trusted")
 
 
+def _prompt(payload: Payload) -> tuple[Recipe, str, torch.Tensor | None]:
+    """How prompts are made, where fresh ones start, and the prompt that the initialiser `prompt` takes."""
+    source = None
+    if payload["source"] is not None:
+        from pipeline.registry import load_artifact
+
+        source = load_artifact(Path(payload["source"])).members[0].prompt
+    return Recipe(**payload["recipe"]), payload["init"], source
+
+
+def _start(payload: Payload, shared: SharedPrompt | None, task: str, sources: Sequence[str]) -> Start:
+    """Where a task's candidates start: the shared prompt, with the task's factor, or the most similar source's."""
+    recipe, init, source = _prompt(payload)
+    if shared is None:
+        return Start(None, {}, init, recipe, source=source)
+    prompt, factor = shared.prompt, None
+    if shared.own:
+        prompt = shared.own[nearest_source(task, shared.similarity, sources)]
+    if shared.factors:
+        factor = shared.factors.get(task) or mean_factor(list(shared.factors.values()))
+    return Start(prompt, shared.heads, init, recipe, factor, source)
+
+
 def adapt(replica: Replica, payload: Payload, world: World) -> dict[str, Any]:
     """Trains a cohort; each search's candidates go to the folder of their own."""
     shared = load_shared(Path(payload["shared"])) if payload["shared"] else None
-    start = Start(shared.prompt if shared else None, shared.heads if shared else {}, payload["init"])
+    sources = payload["sources"]
     searches = [
         Search(
             PreparedTask.load(Path(one["task"])),
             [Candidate(**candidate) for candidate in one["candidates"]],
-            start,
+            _start(payload["prompt"], shared, one["name"], sources),
             SearchSettings(**one["settings"]),
         )
         for one in payload["searches"]

@@ -1,0 +1,36 @@
+"""More small random backbones on disk, of families whose embeddings or positions are made in other ways."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import torch
+
+from tests.tiny import _tokenizer
+
+SHAPE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+CONFIGS = {
+    "electra": {**SHAPE, "embedding_size": 16, "max_position_embeddings": 64},
+    "roberta": {**SHAPE, "max_position_embeddings": 66, "pad_token_id": 0},
+    "modernbert": {**SHAPE, "max_position_embeddings": 64, "pad_token_id": 0},
+    "qwen3": {**SHAPE, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64},
+}
+
+
+@cache
+def family_backbone(family: str) -> Path:
+    """A folder with a random model of the family; made once per test process."""
+    from transformers import AutoConfig, AutoModel
+
+    folder = Path(mkdtemp(prefix=f"tiny-{family}-"))
+    tokenizer = _tokenizer()
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(7)
+    model = AutoModel.from_config(AutoConfig.for_model(family, vocab_size=len(tokenizer), **CONFIGS[family]))
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.data.normal_(0.0, 0.15)
+    model.save_pretrained(folder)
+    return folder
