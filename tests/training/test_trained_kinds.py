@@ -10,16 +10,18 @@ import pytest
 import torch
 from kinds import ROWS, task_of
 
-from pipeline.prompts import COMBINATIONS
+from pipeline.prompts import COMBINATIONS, Recipe
 from pipeline.tasks import TASK_TYPES, Gold, collate, prepare_task
 from pipeline.training.answering import answer_together
 from pipeline.training.candidates import Candidate
+from pipeline.training.cohort import Cohort, CohortSettings
 from pipeline.training.distil import DistilSettings, distil
 from pipeline.training.evaluate import SplitRows
 from pipeline.training.greedy import choose_ensemble
 from pipeline.training.pretrain import Pretraining, PretrainSettings
-from pipeline.training.search import SearchSettings
+from pipeline.training.search import Search, SearchSettings
 from pipeline.training.select import ranked
+from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld
 from tests.training.test_cohort import assert_same, cohort_of, train
@@ -39,13 +41,14 @@ def _folder():
 
 @pytest.fixture(scope="session")
 def kind_of(backbone):
-    """(type, family) → a prepared task of the type, whose long rows the tiny backbones read in windows."""
+    """(type, family, tokens left for input prompts) → a prepared task of the type, whose long rows the tiny backbones
+    read in windows."""
 
     @cache
-    def make(kind, family="bert"):
+    def make(kind, family="bert", room=0):
         model = backbone(family)
         task = task_of(_folder(), kind, overlap=8)
-        return prepare_task(task, model.tokenizer, context=model.info.context, cache_dir=_folder() / "cache")
+        return prepare_task(task, model.tokenizer, context=model.info.context - room, cache_dir=_folder() / "cache")
 
     return make
 
@@ -180,18 +183,41 @@ def test_distilling_comes_closer_to_the_teachers(kind, backbone, kind_of, tmp_pa
         assert distance(learnt) < distance(teachers[0])
 
 
-def test_pretraining_mixes_all_types(backbone, kind_of, tmp_path):
+@pytest.mark.parametrize("distil", [False, True])
+def test_pretraining_mixes_all_types(distil, backbone, kind_of, tmp_path):
+    """With teachers, too: students then learn from the evidence of every type."""
     model = backbone("bert")
     settings = PretrainSettings(
         steps=6, rows=9, learning_rate=1e-2, warmup=0.1, exponent=0.5, cap=None, seed=0, length=4, init="normal",
         first_layer=0, pooling="mean", nested=True, checkpoint_every=0,
+        kind="factors" if distil else "shared", distil=distil,
     )  # fmt: skip
     tasks = {kind: kind_of(kind) for kind in ROWS}
     training = Pretraining(model, tasks, settings, LocalWorld(tmp_path))
     batch = training.batch_at(0)
     assert len(batch.weight) == 9 and batch.size > 9 and len(set(batch.head.tolist())) == 9
-    trained = [training.model.bank.encoders[0].value, *training.model.heads.weights]
+    bank, heads = training.model.bank, training.model.heads
+    trained = [bank.encoders[0].shared if distil else bank.encoders[0].value, *heads.weights]
     before = [tensor.detach().clone() for tensor in trained]
     shared = training.run()
     assert set(shared.heads) == set(ROWS) and shared.curve[-1][1] > 0
     assert all(not torch.equal(one, other) for one, other in zip(before, trained, strict=True))
+
+
+def test_input_prompts_answer_every_type_in_one_cohort_as_alone(backbone, kind_of, tmp_path):
+    """Among windows and choices, read where a template says."""
+    model, recipe = backbone("bert"), Recipe("p_tuning", "mlp", "{1} text label {1}")
+    candidates = [Candidate("scratch", 2, 0, 2e-2, 0), Candidate("scratch", 3, 0, 2e-2, 1)]
+
+    def searches(kinds):
+        start = Start(None, {}, "normal", recipe)
+        return [Search(kind_of(kind, room=4), candidates, start, SETTINGS) for kind in kinds]
+
+    def run(kinds, name, **how):
+        return Cohort(model, searches(kinds), CohortSettings("mean", **how), LocalWorld(tmp_path / name)).run()
+
+    for kind, found in zip(ROWS, run(ROWS, "all", tokens_per_pass=200), strict=True):
+        (alone,) = run([kind], kind)
+        for one, other in zip(found, alone, strict=True):
+            assert_same(one, other)
+            assert one.layout == recipe.layout and one.prompt.dim() == 2
