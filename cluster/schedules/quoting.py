@@ -43,6 +43,8 @@ def yaml_file(text: str, name: str, spaces: int) -> Quoted:
     if not all(character == "\n" or character.isprintable() for character in text):
         return Quoted(" " * spaces + f"{yaml_text(name)}: {yaml_text(text)}")  # a reader would make line breaks of some
     document = yaml.dump({name: text}, Dumper=_Blocks, width=float("inf"), allow_unicode=True)
+    if document.endswith("...\n") or yaml.safe_load(document.rstrip("\n")) != {name: text}:
+        return Quoted(" " * spaces + f"{yaml_text(name)}: {yaml_text(text)}")  # it ends as only a last block may
     return Quoted("\n".join(" " * spaces + line if line else line for line in document.rstrip("\n").split("\n")))
 
 

@@ -132,7 +132,7 @@ def test_scores_of_before_intervals_were_kept_are_told_without(tmp_path):
         put(graph, f"evaluate/{name}", {"scores.json": scores}, 2.0)
     html = render_report(graph, summary_of(graph))
     assert all(len(cells["one prompt"]) == 1 for cells in Tables(html).under("one prompt", "test rows").values())
-    assert "Without an interval" in html and "beyond doubt on 0 of 1" in Page(html).plain
+    assert "Without an interval" in html and "interval above zero on 0 of 1" in Page(html).plain
 
 
 def test_a_gate_s_decision_is_shown_where_there_is_one(graph, summary, html):

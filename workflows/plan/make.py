@@ -122,7 +122,7 @@ class _Planner:
             method=self._method(),
             shared_prompt=self.config.prompt.length if self.config.pretrain is not None else 0,
             trainable=trainable,
-            prompts=(self.config.pretrain is not None) + sum(task.candidates for task in tasks),
+            prompts=("pretrain" in self.graph.stages) + sum(task.candidates for task in tasks),
             sharding=choice.kind if choice else "none",
             sharding_reason=choice.reason if choice else "nothing is pretrained",
             registry=registry,
@@ -164,7 +164,7 @@ class _Planner:
         return self.machine.group_workers(pretrain.workers, self.config.launcher) if pretrain is not None else 0
 
     def _sharding(self) -> ShardingChoice | None:
-        if self.config.pretrain is None:
+        if "pretrain" not in self.graph.stages:  # none is wanted, or it is there already
             return None
         return choose_sharding(
             self.config.backbone.sharding,

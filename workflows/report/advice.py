@@ -75,7 +75,7 @@ def _surely_better(standing: Standing, kind: str) -> bool:
 def _harm(standings: Sequence[Standing], found: Sequence[Gain]) -> list[Advice]:
     ends = {one.row.task: one.gain for one in standings}
     worse = [gain.task for gain in found if (end := ends.get(gain.task)) is not None and end[1] < 0]
-    why = f"on {_names(worse)} starting from scratch is better beyond doubt; dev chooses the start task by task"
+    why = f"on {_names(worse)} scratch is better by the whole interval of the difference; dev chooses task by task"
     return [Advice("Keep the start from scratch in the search", why, None)] if worse else []
 
 
