@@ -1,4 +1,7 @@
-"""One server for the whole room, on the session's Ray cluster: tiny artifacts of random numbers."""
+"""One server for the whole room, on the session's Ray cluster: tiny artifacts of random numbers.
+
+It ends with the room: whoever comes next on that cluster wants its cores.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from tests.serve.servers import MARKUP, Server, free_port, start
 from tests.serve.typed import CHALLENGERS, TYPED, made_of
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(ray_cluster, tmp_path_factory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("serve")
     registry = PromptRegistry(f"sqlite:///{folder}/mlflow.db", prefix="served")
@@ -29,7 +32,7 @@ def server(ray_cluster, tmp_path_factory) -> Iterator[Server]:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(tmp_path_factory):
     from tests.serve.pages import chromium, has_chromium
 
