@@ -6,6 +6,7 @@ from pipeline.prompts.ensemble import COMBINATIONS, majority_vote, mean_vote
 from pipeline.prompts.initialise import INITIALISERS, normal, resize, vocabulary
 from pipeline.prompts.layout import PLACES, Layout, arrange, parse_layout
 from pipeline.prompts.methods import DEEP, METHODS, Method, Recipe
+from pipeline.prompts.nesting import nested_places
 
 __all__ = [
     "COMBINATIONS",
@@ -25,6 +26,7 @@ __all__ = [
     "majority_vote",
     "make_encoder",
     "mean_vote",
+    "nested_places",
     "normal",
     "ones_near",
     "parse_layout",

@@ -1,6 +1,7 @@
 """An artifact as a plain MLflow model.
 
-MLflow runs this file when it logs a model and again when it loads one, so the caller needs only the installed package:
+MLflow runs this file when it logs a model and again when it loads one, and wants the model made at its top level;
+nothing else imports it. So the caller needs only the installed package:
 
     mlflow.pyfunc.load_model("models:/deepprompt.intent@champion").predict(dataframe)
 """
@@ -31,10 +32,10 @@ class PromptModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """A row of answers per row of input.
 
         Args:
-            model_input: a table with the columns of the task: text; text_a and text_b; tokens (lists of words) or text.
+            model_input: a table with the input columns of the task's type (`TaskType.inputs`).
 
         Returns:
-            The columns of `Predictor.predict`: label, score, scores; or tokens, tags, spans.
+            A column for each field of `TaskType.tell`.
         """
         rows = [_row(record) for record in model_input.to_dict(orient="records")]
         answers = self.predictor.predict([{**row, "task": self.name} for row in rows])

@@ -1,13 +1,15 @@
 """Successive halving: all candidates train a little, the better ones train on (Jamieson & Talwalkar 2016, algorithm 1).
 
-Decisions only: when cells are cut, and which stay. With a factor of 4 a search over 24 cells trains 24, then 6, then 2
-of them, and costs the steps of about 4.
+Decisions only: when cells are cut, which stay, and how they are dealt to searches that cut by themselves. With a factor
+of 4 a search over 24 cells trains 24, then 6, then 2 of them, and costs the steps of about 4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
+
+from pipeline.training.candidates import Candidate, Cell
 
 C = TypeVar("C", bound=Hashable)
 
@@ -43,3 +45,19 @@ def training_share(steps: int, cells: int, factor: int) -> float:
     for cut in rungs(steps, cells, factor) if factor else ():
         taken, left, before = taken + left * (cut - before), -(-left // factor), cut
     return (taken + left * (steps - before)) / (cells * steps)
+
+
+def deal_cells(candidates: Sequence[Candidate], brackets: int) -> list[list[int]]:
+    """The candidates' places, dealt to brackets: searches that cut their candidates each by itself.
+
+    A cell stays whole, all its seeds together. The cells of each start go round, so that every bracket has candidates
+    of every start; where a start has fewer cells than there are brackets, there are fewer brackets.
+    """
+    starts: dict[str, dict[Cell, list[int]]] = {}
+    for place, one in enumerate(candidates):
+        starts.setdefault(one.start, {}).setdefault(one.cell, []).append(place)
+    dealt: list[list[int]] = [[] for _ in range(min([brackets, *map(len, starts.values())]))]
+    for cells in starts.values():
+        for turn, places in enumerate(cells.values()):
+            dealt[turn % len(dealt)] += places
+    return [sorted(places) for places in dealt]

@@ -10,9 +10,7 @@ ranks, so the gradients do not depend on how many there are. What is pretrained 
 With `distil` a teacher per task trains first, and the shared prompt and its factors then learn from the teachers'
 answers beside the gold ones (MPT, section 3.2; its third loss, on hidden states, is left out).
 
-The prompt is *nested*: each step trains its first q places only, q drawn anew, so that any prefix of it is a prompt by
-itself and one pretraining serves every length (the idea of Matryoshka representations, Kusupati et al. 2022, section 3,
-with one draw a step instead of a sum over sizes).
+The prompt is *nested* (`pipeline.prompts.nesting`): each step trains its first q places only, q drawn anew.
 """
 
 from __future__ import annotations
@@ -23,13 +21,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pipeline.backbone import Backbone
 from pipeline.model import PromptedModel
-from pipeline.prompts import DEEP, Encoder, Factored, PromptBank, Recipe, make_encoder, ones_near
+from pipeline.prompts import DEEP, Encoder, Factored, PromptBank, Recipe, make_encoder, nested_places, ones_near
 from pipeline.prompts.encoders import Identity
 from pipeline.prompts.initialise import place_axis
 from pipeline.tasks import Answers, Batch, Example, HeadBank, Mixture, PreparedTask, collate
@@ -88,21 +85,6 @@ class SharedPrompt:
     own: dict[str, Tensor] = field(default_factory=dict)
     factors: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     similarity: dict[str, dict[str, float]] = field(default_factory=dict)
-
-
-def nested_places(length: int, seed: int, step: int) -> int:
-    """How many places a step trains: the whole prompt in every other step, else any number from an eighth of it.
-
-    Longest first: step 0 trains all places, and the whole prompt, which most uses take, is never rarer than a cut one.
-    Halves, quarters and eighths come equally often (the number is drawn uniformly on a logarithmic scale): a uniform
-    one would practise a quarter of the prompt, which the search takes as readily as a half, half as often.
-    A function of the seed and the step alone, so that every rank and every resumed run draws the same.
-    """
-    if step % 2 == 0:
-        return length
-    least = max(1, length // 8)
-    drawn = least * (length / least) ** np.random.default_rng([seed & 0xFFFFFFFF, 2, step]).random()
-    return min(length, max(1, round(drawn)))
 
 
 class Pretraining:
@@ -244,13 +226,13 @@ class Pretraining:
         total, teaching = self.taught + self.settings.steps, self.step < self.taught
         factor = self.schedule.factor(self.step if teaching else self.step - self.taught)
         batch = self.batch_at(self.step)
-        present = {self.order.index(name) for name, _ in self.mixture.draw(self.step, self.settings.rows)}
-        stepping = {k + self.each if teaching else k for k in present}
-        if not teaching and self.settings.kind != "retrieval":
-            stepping = {0}
+        stepping = [0]
+        if teaching or self.settings.kind == "retrieval":  # a prompt for each task, and those step that have rows
+            present = {self.order.index(name) for name, _ in self.mixture.draw(self.step, self.settings.rows)}
+            stepping = sorted(k + self.each if teaching else k for k in present)
         objective = self._as_taught(batch) if self.taught and not teaching else gold_loss
         (losses,) = self.trainer.update(
-            [batch], dict.fromkeys(sorted(stepping), factor), objective, places=self.places_at(self.step)
+            [batch], dict.fromkeys(stepping, factor), objective, places=self.places_at(self.step)
         )
         self.step += 1
         self._recent.append(float(losses.mean()))

@@ -8,24 +8,18 @@ the first answer by the new champion, and to the last answer by the old one. Abo
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import os
 import statistics
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
-from pipeline.backbone import load_backbone, resolve_dtype
+from pipeline.backbone import resolve_dtype
 from pipeline.registry import PromptRegistry
-from tests.benchmarks.served import Reply, ask, free_port, register
+from tests.benchmarks.served import Reply, ask, champions, free_port, register, told
 from workflows.serve.settings import Settings
 from workflows.serve.start import serving
 
@@ -78,34 +72,17 @@ def measure(registry: PromptRegistry, versions: list[int], folder: Path) -> dict
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path)
-    chosen = parser.parse_args()
+def promotions(folder: Path) -> dict[str, Any]:
+    """All of it, from registering to the last answer."""
     dtype = resolve_dtype("auto")
-    with TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        registry = PromptRegistry(f"sqlite:///{folder}/mlflow.db")
-        backbone = load_backbone("minilm", dtype=dtype)
-        for n in range(TASKS):
-            register(registry, backbone, dtype, f"task-{n}", folder / f"task-{n}", seed=n)
-        versions = [
-            register(registry, backbone, dtype, "task-0", folder / f"new-{n}", seed=100 + n, alias=None)
-            for n in range(PROMOTIONS)
-        ]
-        found = {
-            "benchmark": "promote",
-            "machine": {"cores": os.cpu_count(), "torch": torch.__version__},
-            "dtype": dtype,
-            "tasks": TASKS,
-            "callers": CALLERS,
-            **measure(registry, versions, folder),
-        }
-    text = json.dumps(found, indent=2)
-    print(text)
-    if chosen.out is not None:
-        chosen.out.write_text(text + "\n", encoding="utf-8")
+    registry, backbone = champions(folder, dtype, TASKS)
+    versions = [
+        register(registry, backbone, dtype, "task-0", folder / f"new-{n}", seed=100 + n, alias=None)
+        for n in range(PROMOTIONS)
+    ]
+    sizes = {"dtype": dtype, "tasks": TASKS, "callers": CALLERS}
+    return {"benchmark": "promote", **sizes, **measure(registry, versions, folder)}
 
 
 if __name__ == "__main__":
-    main()
+    told(__doc__, promotions)

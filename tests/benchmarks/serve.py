@@ -14,24 +14,19 @@ with the adapter loaded from disk when it is wanted, the way to serve more of th
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import os
-import platform
 import statistics
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from pipeline.backbone import describe, load_backbone, resolve_dtype
 from pipeline.registry import Predictor, PromptRegistry, load_artifact
-from tests.benchmarks.served import LABELS, PLACES, TEXTS, Reply, ask, free_port, register
+from tests.benchmarks.served import LABELS, PLACES, TEXTS, Reply, ask, champions, free_port, told
 from workflows.serve.settings import Settings
 from workflows.serve.start import serving
 
@@ -152,31 +147,14 @@ def _peft(folder: Path, dtype: str) -> tuple[Any, Any]:
     return model, get_peft_model(bare(), config(), adapter_name="first").eval()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path)
-    chosen = parser.parse_args()
+def served(folder: Path) -> dict[str, Any]:
+    """Both ways of serving, with the same champions."""
     dtype = resolve_dtype("auto")
-    with TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        registry = PromptRegistry(f"sqlite:///{folder}/mlflow.db")
-        backbone = load_backbone("minilm", dtype=dtype)
-        for n in range(TASKS):
-            register(registry, backbone, dtype, f"task-{n}", folder / f"task-{n}", seed=n)
-        found = {
-            "benchmark": "serve",
-            "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "torch": torch.__version__},
-            "dtype": dtype,
-            "tasks": TASKS,
-            "places": PLACES,
-            "in_process": in_process(folder, dtype),
-            "over_http": over_http(registry, folder),
-        }
-    text = json.dumps(found, indent=2)
-    print(text)
-    if chosen.out is not None:
-        chosen.out.write_text(text + "\n", encoding="utf-8")
+    registry, _ = champions(folder, dtype, TASKS)
+    sizes = {"dtype": dtype, "tasks": TASKS, "places": PLACES}
+    both = {"in_process": in_process(folder, dtype), "over_http": over_http(registry, folder)}
+    return {"benchmark": "serve", **sizes, **both}
 
 
 if __name__ == "__main__":
-    main()
+    told(__doc__, served)

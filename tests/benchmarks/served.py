@@ -5,18 +5,23 @@ The prompts are random numbers: what they answer is of no interest, how long it 
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import itertools
+import json
+import os
+import platform
 import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from pipeline.backbone import Backbone
+from pipeline.backbone import Backbone, load_backbone
 from pipeline.registry import BackboneIdentity, Facts, Member, PromptRegistry, TaskIdentity, save_artifact
 
 PLACES, LABELS = 16, tuple(f"label-{n}" for n in range(8))
@@ -51,6 +56,28 @@ def register(
     )
     save_artifact(folder, [Member(torch.randn(shape, generator=draw), weight, torch.zeros(len(LABELS)))], facts)
     return registry.register(folder, **how).version
+
+
+def champions(folder: Path, dtype: str, tasks: int) -> tuple[PromptRegistry, Backbone]:
+    """A registry of champions for `task-0` and so on, and the backbone they are for."""
+    registry = PromptRegistry(f"sqlite:///{folder}/mlflow.db")
+    backbone = load_backbone("minilm", dtype=dtype)
+    for n in range(tasks):
+        register(registry, backbone, dtype, f"task-{n}", folder / f"task-{n}", seed=n)
+    return registry, backbone
+
+
+def told(about: str | None, measure: Callable[[Path], dict[str, Any]]) -> None:
+    """Measures in a scratch folder and prints one JSON object; with `--out FILE` it is written there, too."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    machine = {"cores": os.cpu_count(), "processor": platform.machine(), "torch": torch.__version__}
+    with TemporaryDirectory() as scratch:
+        text = json.dumps({"machine": machine, **measure(Path(scratch))}, indent=2)
+    print(text)
+    if chosen.out is not None:
+        chosen.out.write_text(text + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.prompts import nested_places
 from pipeline.training.loop import gold_loss
-from pipeline.training.pretrain import Pretraining, PretrainSettings, nested_places
+from pipeline.training.pretrain import Pretraining, PretrainSettings
 from pipeline.training.results import load_shared, save_shared
 from pipeline.training.world import LocalWorld, sum_over_ranks
 from tests.training.worlds import Interrupted, Stop

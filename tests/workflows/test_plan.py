@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError, InputErrors
 from pipeline.training.candidates import Candidate
-from pipeline.training.halving import rungs, training_share
+from pipeline.training.halving import deal_cells, rungs, training_share
 from tests.tiny import tiny_backbone
 from workflows.cli.plan_text import render
 from workflows.cli.tables import cell, columns, output
@@ -23,7 +23,7 @@ from workflows.plan import estimate
 from workflows.plan.estimate import Pass
 from workflows.plan.make import encode_tasks, make_plan
 from workflows.plan.work import Work
-from workflows.stages.graph import build_graph, deal_cells
+from workflows.stages.graph import build_graph
 from workflows.stages.stage import begin, commit
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ The plan prints this graph, the run executes it, and the status reads it; all th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,10 +18,11 @@ import pipeline
 from pipeline.backbone import BackboneInfo, describe, resolve_dtype
 from pipeline.errors import InputError, InputErrors, raise_all
 from pipeline.tasks import Task
-from pipeline.training.candidates import Candidate, Cell
+from pipeline.training.candidates import Candidate
+from pipeline.training.halving import deal_cells
 from workflows.config.settings import Config
 from workflows.config.sizes import check_sizes
-from workflows.stages.loading import load_tasks
+from workflows.stages.loading import load_tasks, source_fingerprint
 from workflows.stages.stage import Stage, Standing, standing
 
 
@@ -227,7 +228,7 @@ class RunGraph:
     @cached_property
     def source(self) -> str | None:
         """The fingerprint of the artifact that `init: prompt` starts from."""
-        return None if self.config.prompt.source is None else _check_source(self.config, self.info)
+        return None if self.config.prompt.source is None else source_fingerprint(self.config, self.info)
 
     def _adapt(self, name: str, prepare: Stage, pretrain: Stage | None) -> Stage:
         # Which candidates share a batch changes nothing, and the winner is chosen from what training left.
@@ -268,48 +269,12 @@ def build_graph(config: Config, on_event: Callable[[Mapping[str, Any]], None] = 
         problems += check_sizes(config, info)
         try:
             if config.prompt.source is not None:
-                _check_source(config, info)
+                source_fingerprint(config, info)
         except InputError as problem:
             problems.append(problem)
     raise_all(problems)
     assert info is not None
     return RunGraph(config, info, tasks)
-
-
-def _check_source(config: Config, info: BackboneInfo) -> str:
-    """The fingerprint of the artifact that prompts start from.
-
-    Raises:
-        InputError: it cannot be read, is of another backbone, or of prompts of another kind.
-    """
-    from pipeline.registry import check_backbone, load_artifact
-
-    where = "prompt.source"
-    source = load_artifact(Path(config.prompt.source or ""))
-    check_backbone(source, info, where=where)
-    if (source.manifest.layout is None) != config.prompt.deep:
-        found, expected = (
-            source.manifest.method,
-            "deep or prefix" if config.prompt.deep else "prompt_tuning or p_tuning",
-        )
-        raise InputError("the prompt to start from is of another kind", where=where, found=found, expected=expected)
-    return source.manifest.fingerprint
-
-
-def deal_cells(candidates: Sequence[Candidate], brackets: int) -> list[list[int]]:
-    """The candidates' places, dealt to brackets: searches that cut their candidates each by itself.
-
-    A cell stays whole, all its seeds together. The cells of each start go round, so that every bracket has candidates
-    of every start; where a start has fewer cells than there are brackets, there are fewer brackets.
-    """
-    starts: dict[str, dict[Cell, list[int]]] = {}
-    for place, one in enumerate(candidates):
-        starts.setdefault(one.start, {}).setdefault(one.cell, []).append(place)
-    dealt: list[list[int]] = [[] for _ in range(min([brackets, *map(len, starts.values())]))]
-    for cells in starts.values():
-        for turn, places in enumerate(cells.values()):
-            dealt[turn % len(dealt)] += places
-    return [sorted(places) for places in dealt]
 
 
 @lru_cache(maxsize=1)
