@@ -54,6 +54,12 @@ class InputError(Exception):
             parts.append(self.hint)
         return "; ".join(parts)
 
+    def at(self, where: str) -> InputError:
+        """The same mistake, told of another place: who called knows it better than who found the mistake."""
+        return InputError(
+            self.what, where=where, found=self.found, expected=self.expected, nearest=self.nearest, hint=self.hint
+        )
+
     def __reduce__(self) -> tuple[object, ...]:
         # Errors travel between processes; the default pickling would lose the keyword arguments.
         return (_rebuild, (self.what, self.where, self.found, self.expected, self.nearest, self.hint))

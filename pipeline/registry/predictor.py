@@ -120,7 +120,7 @@ class Predictor:
             name = self._task_of(raw)
             read = name if isinstance(name, InputError) else self.readers[name].read(raw)
             if isinstance(read, InputError):
-                problems.append(_at_row(number, read))
+                problems.append(read.at(f"row {number}"))
             elif isinstance(name, str):
                 names.append(name)
                 canonical.append(read)
@@ -199,17 +199,6 @@ class _Group:
             own = [i for i in batch if names[i] == name]
             counts: NDArray[np.int64] = np.array([sum(len(one["answer"]) for one in encoded[i]) for i in own])
             yield from zip(own, combined.split(counts.tolist()), strict=True)  # type: ignore[no-untyped-call]
-
-
-def _at_row(number: int, problem: InputError) -> InputError:
-    return InputError(
-        problem.what,
-        where=f"row {number}",
-        found=problem.found,
-        expected=problem.expected,
-        nearest=problem.nearest,
-        hint=problem.hint,
-    )
 
 
 def open_backbone(identity: BackboneIdentity, *, model: str | None = None) -> Backbone:

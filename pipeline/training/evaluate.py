@@ -18,10 +18,7 @@ from torch import Tensor
 from pipeline.model import PromptedModel
 from pipeline.tasks import Batch, Evidence, Gold, PreparedTask, Reading, collate, length_batches
 from pipeline.tasks.scales import Scale
-from pipeline.training.trunks import Trunks
-
-TOKENS_PER_FORWARD = 4096
-"""The widest forward pass of an evaluation, padding included: enough to keep a processor busy."""
+from pipeline.training.trunks import TOKENS_PER_FORWARD, Trunks
 
 Member = tuple[int, int]
 """A prompt's index in the bank and a head's in the head bank."""

@@ -20,9 +20,9 @@ from pipeline.tasks import EncodedSplit, PreparedTask, collate, length_batches
 from pipeline.training.world import World
 
 TOKENS_PER_FORWARD = 4096
-"""Padded tokens of a forward pass that fills the cache."""
+"""Padded tokens of the widest forward pass without training: enough to keep a processor busy."""
 ROWS_PER_FORWARD = 512
-"""And its rows."""
+"""Rows of one that fills the cache."""
 
 
 class Trunks:

@@ -169,8 +169,7 @@ def _read(rows: list[dict[str, Any]], champions: Champions) -> list[Waiting]:
             (one,) = predictor.read([row])
             read.append((predictor, one))
         except InputError as error:
-            where = (error.where or "row 1").replace("row 1", f"row {number}", 1)
-            raise InputError(error.what, where=where, found=error.found, expected=error.expected) from error
+            raise error.at((error.where or "row 1").replace("row 1", f"row {number}", 1)) from error
     return read
 
 

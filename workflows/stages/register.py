@@ -117,6 +117,7 @@ def register(
         save_json(folder / "gate.json", [verdict.as_json() for verdict in own])
         attach(registry, logged.tasks[row.task], folder / "gate.json")
         note_run(registry, logged.tasks[row.task], errand.marks)
+        (folder / "gate.json").unlink()  # it is with the task's run now; the next task's has the same name
         gate[row.task] = next(verdict.as_json() for verdict in own if verdict.alias == CHAMPION)
     versions = {one.task: str(one.version) for one in contenders if one.alias == CHAMPION}
     if not failed:  # else the same command tries their gate again
