@@ -185,9 +185,19 @@ def _numbers(values: Sequence[int] | None) -> str:
 def _one_meaning(cron: Cron, words: Sequence[str], text: str) -> None:
     """Day and weekday together mean either, unless one begins with a star: there Vixie cron and Kubernetes part."""
     _, _, day, _, weekday = cron.values
+    spelt = [*cron.text.split()]
+    if (day is None) != (weekday is None) and not words[2 if day is None else 4].startswith("*"):
+        # No star: either must fit, and one always does. Spelt as a star it would leave the deciding to the other.
+        spelt[2] = spelt[4] = "*"
+        raise InputError(
+            "day and weekday are both given and one of them is every day, so it fires every day",
+            where=WHERE,
+            found=text,
+            expected="'*' for the one that does not matter",
+            nearest=" ".join(spelt),
+        )
     if day is None or weekday is None or not any(words[index].startswith("*") for index in (2, 4)):
         return
-    spelt = [*cron.text.split()]
     spelt[2], spelt[4] = _numbers(day), _numbers(weekday)
     raise InputError(
         "day and weekday are both given, one as a step from '*': schedulers differ in whether both must fit",

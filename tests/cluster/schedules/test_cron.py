@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from croniter import croniter
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from cluster.schedules import parse_cron
@@ -61,6 +61,8 @@ def test_one_spelling_for_all(text, canonical):
         ("0 3 * *", None),
         ("", None),
         ("0 3 30 2 *", None),  # never
+        ("0 3 1 * 0-6", "0 3 * * *"),  # either must fit, and a weekday always does
+        ("0 3 1-31 * mon", "0 3 * * *"),
         ("0 3 */2 * mon", "0 3 1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31 * 1"),  # and, or or: they differ
     ],
 )
@@ -93,7 +95,10 @@ def _parsed(text):
         assume(False)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=300, deadline=None)
+@example("0 3 * * 0-6")
+@example("0 3 1-31 * *")
+@example("0 3 * * 1")
 @given(EXPRESSIONS)
 def test_the_spelling_does_not_change_the_times(text):
     cron = _parsed(text)
