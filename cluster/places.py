@@ -120,7 +120,7 @@ def _place(what: str, text: str, base: Path, shared: Sequence[Path]) -> Place:
 
 
 def _version_there(uri: str) -> tuple[str, str]:
-    from pipeline.tasks.remote import remote_version  # brings torch
+    from pipeline.tasks.data.remote import remote_version  # brings torch
 
     return remote_version(uri)
 

@@ -13,7 +13,7 @@ from pipeline.backbone import load_backbone
 from pipeline.model import PromptedModel
 from pipeline.prompts import PromptBank
 from pipeline.tasks import Head, HeadBank, collate
-from pipeline.tasks.scales import CLASSES, LABELS, PLACES
+from pipeline.tasks.scoring.scales import CLASSES, LABELS, PLACES
 from tests.tiny import FAMILIES, states_of, tiny_backbone
 
 CLASSES_OF = {"cls": 3, "token": 5, "labels": 4, "poles": 2, "choice": 1, "span": 2}

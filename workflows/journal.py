@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.registry import PromptRegistry
 from pipeline.registry.connection import shown
-from pipeline.registry.unfinished import keep_unfinished, take_over
+from pipeline.registry.runs.unfinished import keep_unfinished, take_over
 from pipeline.training.world import save_json
 from workflows.stages.graph import RunGraph
 from workflows.stages.stage import read_record

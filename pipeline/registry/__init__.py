@@ -1,10 +1,7 @@
 """Artifacts on disk, the MLflow registry that keeps them, and the predictor that answers with them."""
 
 from pipeline.registry.artifact import Artifact, Member, check_backbone, copy_artifact, load_artifact, save_artifact
-from pipeline.registry.audit import Promotion
 from pipeline.registry.connection import tracking_uri
-from pipeline.registry.diff import Diff
-from pipeline.registry.entries import Ancestor, Listed, Registered, Shown
 from pipeline.registry.manifest import (
     RESERVED_NAMES,
     SHARED_PROMPT,
@@ -14,10 +11,13 @@ from pipeline.registry.manifest import (
     Parent,
     TaskIdentity,
 )
-from pipeline.registry.moves import UNSPECIFIED
 from pipeline.registry.predictor import Predictor, ReadRow, open_backbone
-from pipeline.registry.store import PromptRegistry
-from pipeline.registry.tracking import LoggedRun, RunRecord, TaskRecord, attach, log_run
+from pipeline.registry.runs.tracking import LoggedRun, RunRecord, TaskRecord, attach, log_run
+from pipeline.registry.versions.audit import Promotion
+from pipeline.registry.versions.diff import Diff
+from pipeline.registry.versions.entries import Ancestor, Listed, Registered, Shown
+from pipeline.registry.versions.moves import UNSPECIFIED
+from pipeline.registry.versions.store import PromptRegistry
 
 __all__ = [
     "RESERVED_NAMES",

@@ -14,7 +14,7 @@ from pipeline.backbone.source import BUILT_IN
 from pipeline.errors import InputError, nearest, raise_all
 from pipeline.prompts import METHODS, parse_layout
 from pipeline.tasks import TASK_TYPES, PreparedTask, check_task_name
-from pipeline.tasks.windows import OVERLAP
+from pipeline.tasks.encoding.windows import OVERLAP
 
 FORMAT_VERSION = 3
 """Version 1 had one `first_layer` for all members and counted the layers from there; version 2 knew deep prompts only.

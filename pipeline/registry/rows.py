@@ -11,8 +11,8 @@ from pipeline.backbone import BackboneInfo
 from pipeline.errors import InputError
 from pipeline.registry.artifact import Artifact
 from pipeline.tasks import TASK_TYPES, DataSource, Example, Reading, Task, TaskSpec
-from pipeline.tasks.checks import canonical_row
-from pipeline.tasks.encode import RowEncoder, make_encoder
+from pipeline.tasks.data.checks import canonical_row
+from pipeline.tasks.encoding.encode import RowEncoder, make_encoder
 
 
 class RowReader:

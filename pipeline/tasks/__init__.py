@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pipeline.tasks.batching import IGNORED, Batch, collate, length_batches
-from pipeline.tasks.encode import encode_split
-from pipeline.tasks.encoded import EncodedSplit, Example
+from pipeline.tasks.data.load import Task, load_task
+from pipeline.tasks.encoding.batching import IGNORED, Batch, collate, length_batches
+from pipeline.tasks.encoding.encode import encode_split
+from pipeline.tasks.encoding.encoded import EncodedSplit, Example
 from pipeline.tasks.heads import Answers, Head, HeadBank
-from pipeline.tasks.load import Task, load_task
-from pipeline.tasks.metrics import score
 from pipeline.tasks.mixture import Mixture
 from pipeline.tasks.prepared import PreparedTask, make_head, prepare_task
-from pipeline.tasks.scales import Evidence, Gold
+from pipeline.tasks.scoring.metrics import score
+from pipeline.tasks.scoring.scales import Evidence, Gold
 from pipeline.tasks.spec import SPLITS, DataSource, TaskSpec, check_spec, check_task_name
 from pipeline.tasks.types import TASK_TYPES, Reading, TaskType
 

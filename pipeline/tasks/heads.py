@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.tasks.scales import Gold, Scale
+from pipeline.tasks.scoring.scales import Gold, Scale
 
 Pooling = Literal["mean", "first", "last"]
 

@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from pipeline.tasks.encode import encode_split
-from pipeline.tasks.encoded import EncodedSplit, list_lengths
+from pipeline.tasks.data.load import Task
+from pipeline.tasks.encoding.encode import encode_split
+from pipeline.tasks.encoding.encoded import EncodedSplit, list_lengths
 from pipeline.tasks.heads import Head, Pooling
-from pipeline.tasks.load import Task
-from pipeline.tasks.scales import Gold
+from pipeline.tasks.scoring.scales import Gold
 from pipeline.tasks.spec import SPLITS
 from pipeline.tasks.types import TASK_TYPES, TaskType
 

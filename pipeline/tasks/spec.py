@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.errors import InputError, nearest
+from pipeline.tasks.encoding.windows import OVERLAP
 from pipeline.tasks.types import TASK_TYPES
-from pipeline.tasks.windows import OVERLAP
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipeline.model import PromptedModel
 from pipeline.tasks import Batch, Evidence, Gold, PreparedTask, Reading, collate, length_batches
-from pipeline.tasks.scales import Scale
+from pipeline.tasks.scoring.scales import Scale
 from pipeline.training.trunks import TOKENS_PER_FORWARD, Trunks
 
 Member = tuple[int, int]

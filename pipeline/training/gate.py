@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.tasks.metrics import Scorer, score
-from pipeline.tasks.resample import figures, row_counts
+from pipeline.tasks.scoring.metrics import Scorer, score
+from pipeline.tasks.scoring.resample import figures, row_counts
 
 Decision = Literal["promote", "challenger", "reject"]
 _LABEL_METRICS = ("accuracy", "macro_f1", "mcc")  # of one label per row, which is right or wrong

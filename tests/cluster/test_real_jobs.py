@@ -18,7 +18,7 @@ from cluster import submit as submitting
 from cluster.connect import connect, on_this_machine
 from pipeline.errors import InputError
 from pipeline.registry import PromptRegistry
-from pipeline.registry.unfinished import JOURNAL, UNFINISHED
+from pipeline.registry.runs.unfinished import JOURNAL, UNFINISHED
 from tests.workflows.small import fingerprints, small_config
 from workflows.cli.app import main
 from workflows.config.load import load_config

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.registry.audit import Chain, Decision, Promotion, chain_of, plain_evidence
-from pipeline.registry.moves import the_version_before
+from pipeline.registry.versions.audit import Chain, Decision, Promotion, chain_of, plain_evidence
+from pipeline.registry.versions.moves import the_version_before
 
 
 def decision(number, follows, version, previous=None, kind="promote", **changes):

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.registry import PromptRegistry
-from pipeline.registry import audit as audit_log
+from pipeline.registry.versions import audit as audit_log
 
 
 @pytest.fixture

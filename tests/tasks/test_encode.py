@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerBase
 
 from pipeline.errors import InputError
 from pipeline.tasks import IGNORED, DataSource, EncodedSplit, Reading, Task, TaskSpec, encode_split, load_task
-from pipeline.tasks.truncate import kept_positions
-from pipeline.tasks.words import split_words_tokenizer
+from pipeline.tasks.encoding.truncate import kept_positions
+from pipeline.tasks.encoding.words import split_words_tokenizer
 
 LONG = "unbelievable"  # several pieces in every tokenizer used here
 ODD = "\u200e"  # a control character of which BERT's normalisation leaves nothing

@@ -65,7 +65,7 @@ def test_saved_and_loaded_is_the_same(kind: str, minilm: PreTrainedTokenizerBase
 @pytest.mark.parametrize("kind", ROWS)
 def test_rows_to_be_answered_need_no_answer(kind: str) -> None:
     """The example of the type is a row that `predict` takes."""
-    from pipeline.tasks.checks import canonical_row
+    from pipeline.tasks.data.checks import canonical_row
 
     type_ = TASK_TYPES[kind]
     asked = {column: type_.asked(column, type_.example.get(column), type_.example) for column in type_.inputs}
@@ -160,7 +160,7 @@ def _chunk(predicate: int) -> dict[str, list[Any]]:
 
 
 def _encoder(tokenizer: PreTrainedTokenizerBase) -> Any:
-    from pipeline.tasks.encoder import Encoder
+    from pipeline.tasks.encoding.encoder import Encoder
 
     return Encoder(tokenizer, ("O",), None, 0, words=True)
 

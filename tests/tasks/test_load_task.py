@@ -10,7 +10,7 @@ from task_folders import TEXTS, MakeFolder
 
 from pipeline.errors import InputError
 from pipeline.tasks import DataSource, TaskSpec, load_task
-from pipeline.tasks.few_shot import few_shot_rows
+from pipeline.tasks.data.few_shot import few_shot_rows
 
 # Task folders under ../shared/datasets, with the type, the number of labels and the metric that each must give.
 QUICK = [

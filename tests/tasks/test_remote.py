@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.tasks import DataSource, TaskSpec, load_task
-from pipeline.tasks.remote import remote_version
+from pipeline.tasks.data.remote import remote_version
 
 ROWS = {split: [{"text": f"{split} {n}", "label": "ab"[n % 2]} for n in range(4)] for split in ("train", "dev", "test")}
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.tasks.metrics import score
-from pipeline.tasks.resample import difference, figures, interval, row_counts
+from pipeline.tasks.scoring.metrics import score
+from pipeline.tasks.scoring.resample import difference, figures, interval, row_counts
 
 LABELS = st.sampled_from(["a", "b", "c", "d"])
 TAGS = st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"])

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.tasks import TASK_TYPES, Reading
-from pipeline.tasks.encoder import Encoder
+from pipeline.tasks.encoding.encoder import Encoder
+from pipeline.tasks.encoding.windows import windows
 from pipeline.tasks.types.qa import LONGEST, NONE
-from pipeline.tasks.windows import windows
 
 QA = TASK_TYPES["qa"]
 TEXT = st.text(st.sampled_from("ab éß漢字🙂\u0301.,-\n'"), min_size=1, max_size=160).filter(str.strip)

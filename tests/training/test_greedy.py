@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.prompts import COMBINATIONS
 from pipeline.tasks import Gold
-from pipeline.tasks.scales import CLASSES
+from pipeline.tasks.scoring.scales import CLASSES
 from pipeline.training.greedy import FOLDS, POOL, Ensemble, choose_ensemble
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pipeline.registry import PromptRegistry
-from pipeline.registry.unfinished import JOURNAL, UNFINISHED
+from pipeline.registry.runs.unfinished import JOURNAL, UNFINISHED
 from tests.workflows.small import small_config
 from workflows import journal as journaling
 from workflows import run as running

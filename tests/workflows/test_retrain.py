@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.registry import PromptRegistry
-from pipeline.registry.notes import noted_versions
+from pipeline.registry.versions.notes import noted_versions
 from tests.workflows.desk import make_desk, write_intent, write_things
 from workflows.config.load import load_config
 from workflows.retrain.retrain import retrain

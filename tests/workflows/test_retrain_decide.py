@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from pipeline.registry.notes import Noted
+from pipeline.registry.versions.notes import Noted
 from workflows.config.operating import RetrainSettings
 from workflows.retrain.decide import Decision, Fresh, Known, decide
 

@@ -212,7 +212,7 @@ def _dotted(source: YamlSource, path: Path_) -> str:
 def _with_absolute_folders(config: Config, base: Path) -> Config:
     """Folders named in a config are relative to it, wherever the command is typed."""
     from pipeline.backbone.source import BUILT_IN
-    from pipeline.tasks.remote import is_uri
+    from pipeline.tasks.data.remote import is_uri
 
     def absolute(folder: str) -> str:
         return str((base / Path(folder).expanduser()).resolve())

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from pipeline.registry.lookup import CHAMPION
-from pipeline.registry.notes import Noted
+from pipeline.registry.versions.lookup import CHAMPION
+from pipeline.registry.versions.notes import Noted
 from workflows.config.operating import RetrainSettings
 from workflows.stages.follows import FOLLOWS, changed_parts
 from workflows.stages.verdicts import ATTEMPTED, CONTENDS

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pipeline.errors import InputError
 from pipeline.registry import SHARED_PROMPT, Manifest, PromptRegistry, load_artifact
-from pipeline.registry.lookup import CHAMPION
-from pipeline.registry.notes import Noted, fetch_file, noted_versions
+from pipeline.registry.versions.lookup import CHAMPION
+from pipeline.registry.versions.notes import Noted, fetch_file, noted_versions
 from pipeline.training.pretrain import SharedPrompt
 from pipeline.training.results import SHARED_FILES, load_shared, save_shared
 from workflows.stages.artifacts import WINNER

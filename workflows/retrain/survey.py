@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.backbone import describe
 from pipeline.errors import InputError, InputErrors, raise_all
 from pipeline.registry import PromptRegistry
-from pipeline.registry.notes import noted_runs, noted_versions
+from pipeline.registry.versions.notes import noted_runs, noted_versions
 from workflows.config.settings import Config
 from workflows.config.sizes import check_sizes
 from workflows.retrain.decide import AS_OF, Decision, Fresh, Known, decide

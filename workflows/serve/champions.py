@@ -23,7 +23,7 @@ from pipeline.registry import (
     load_artifact,
     open_backbone,
 )
-from pipeline.registry.lookup import CHALLENGER, CHAMPION
+from pipeline.registry.versions.lookup import CHALLENGER, CHAMPION
 
 LOG = logging.getLogger(__name__)
 BACKBONES = 2  # in memory at most: the one in use, and the one that replaces it

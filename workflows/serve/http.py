@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 import pipeline
 from pipeline.errors import InputError
-from pipeline.registry.lookup import CHALLENGER
+from pipeline.registry.versions.lookup import CHALLENGER
 from pipeline.tasks import TASK_TYPES
 from workflows.serve.champions import Champions
 from workflows.serve.guard import Guard, refusal_response

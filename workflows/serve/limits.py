@@ -8,9 +8,9 @@ from typing import Any
 
 from pipeline.errors import InputError, InputErrors, nearest
 from pipeline.registry import Manifest
-from pipeline.registry.lookup import CHAMPION
+from pipeline.registry.versions.lookup import CHAMPION
 from pipeline.tasks import TASK_TYPES
-from pipeline.tasks.cells import CHOICES
+from pipeline.tasks.data.cells import CHOICES
 from workflows.serve.champions import Champions
 
 TOLD = 10  # mistakes told at once

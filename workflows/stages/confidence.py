@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.tasks.metrics import Scorer
-from pipeline.tasks.resample import Interval, difference, interval
+from pipeline.tasks.scoring.metrics import Scorer
+from pipeline.tasks.scoring.resample import Interval, difference, interval
 
 Told = Sequence[Any]
 """An answer per row, as the task's type reads them."""

@@ -17,8 +17,8 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.registry import SHARED_PROMPT, LoggedRun, PromptRegistry, RunRecord, TaskRecord, attach, log_run
-from pipeline.registry.lookup import CHAMPION
-from pipeline.registry.notes import note_run, note_version
+from pipeline.registry.versions.lookup import CHAMPION
+from pipeline.registry.versions.notes import note_run, note_version
 from pipeline.training.results import SHARED_FILES, load_shared, load_trained
 from pipeline.training.world import save_json
 from workflows.stages.artifacts import ENSEMBLE, WINNER

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.registry import PromptRegistry
-from pipeline.registry.lookup import CHALLENGER, CHAMPION
-from pipeline.registry.notes import note_version
+from pipeline.registry.versions.lookup import CHALLENGER, CHAMPION
+from pipeline.registry.versions.notes import note_version
 
 SAME = "same"
 """The verdict on a version that the alias points to already."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.tasks.cells import TEXT
+from pipeline.tasks.data.cells import TEXT
 from pipeline.tasks.types.base import Reading, Sentence, TaskType
 from pipeline.tasks.types.choice import Choice
 from pipeline.tasks.types.classification import Classification

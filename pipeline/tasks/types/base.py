@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from pipeline.errors import InputError
-from pipeline.tasks.cells import Cell
-from pipeline.tasks.encoder import Encoder
-from pipeline.tasks.metrics import score
-from pipeline.tasks.scales import Scale
+from pipeline.tasks.data.cells import Cell
+from pipeline.tasks.encoding.encoder import Encoder
+from pipeline.tasks.scoring.metrics import score
+from pipeline.tasks.scoring.scales import Scale
 
 Encoded = dict[str, Any]
 """An encoded sequence: `input_ids`, perhaps `token_type_ids`, `answer` (where it answers), `labels` (a class id per

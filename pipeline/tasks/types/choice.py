@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.tasks.cells import CHOICES, INDEX, TEXT
-from pipeline.tasks.encoder import Encoder
-from pipeline.tasks.scales import PLACES
+from pipeline.tasks.data.cells import CHOICES, INDEX, TEXT
+from pipeline.tasks.encoding.encoder import Encoder
+from pipeline.tasks.scoring.scales import PLACES
 from pipeline.tasks.types.base import Encoded, Reading, TaskType
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.tasks.batching import IGNORED
-from pipeline.tasks.cells import LABEL, Cell
-from pipeline.tasks.encoder import Encoder
-from pipeline.tasks.scales import CLASSES
+from pipeline.tasks.data.cells import LABEL, Cell
+from pipeline.tasks.encoding.batching import IGNORED
+from pipeline.tasks.encoding.encoder import Encoder
+from pipeline.tasks.scoring.scales import CLASSES
 from pipeline.tasks.types.base import Reading, Sentence
 
 

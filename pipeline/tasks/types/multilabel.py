@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.tasks.cells import LABEL_SET, TEXT
-from pipeline.tasks.encoder import Encoder
-from pipeline.tasks.scales import LABELS
+from pipeline.tasks.data.cells import LABEL_SET, TEXT
+from pipeline.tasks.encoding.encoder import Encoder
+from pipeline.tasks.scoring.scales import LABELS
 from pipeline.tasks.types.base import Reading, Sentence
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.tasks.cells import ANSWERS, TEXT
-from pipeline.tasks.encoder import Encoder
-from pipeline.tasks.scales import PLACES
+from pipeline.tasks.data.cells import ANSWERS, TEXT
+from pipeline.tasks.encoding.encoder import Encoder
+from pipeline.tasks.encoding.windows import windows
+from pipeline.tasks.scoring.scales import PLACES
 from pipeline.tasks.types.base import Encoded, Reading, TaskType
-from pipeline.tasks.windows import windows
 
 LONGEST = 30
 """Tokens of an answer, at most, as in the scripts of BERT."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.tasks.cells import NUMBER, Cell
-from pipeline.tasks.encoder import Encoder
-from pipeline.tasks.scales import CLASSES
+from pipeline.tasks.data.cells import NUMBER, Cell
+from pipeline.tasks.encoding.encoder import Encoder
+from pipeline.tasks.scoring.scales import CLASSES
 from pipeline.tasks.types.base import Reading, Sentence
 
 

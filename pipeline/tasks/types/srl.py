@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.tasks.cells import INDEX
-from pipeline.tasks.encoder import Encoder
+from pipeline.tasks.data.cells import INDEX
+from pipeline.tasks.encoding.encoder import Encoder
 from pipeline.tasks.types.base import Encoded
 from pipeline.tasks.types.token import Token
 

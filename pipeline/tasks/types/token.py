@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.tasks.batching import IGNORED
-from pipeline.tasks.bio import looks_like_bio
-from pipeline.tasks.cells import TAGS, WORDS
-from pipeline.tasks.encoder import Encoder
-from pipeline.tasks.scales import CLASSES
+from pipeline.tasks.data.cells import TAGS, WORDS
+from pipeline.tasks.encoding.batching import IGNORED
+from pipeline.tasks.encoding.encoder import Encoder
+from pipeline.tasks.scoring.scales import CLASSES
 from pipeline.tasks.types.base import Encoded, Reading, TaskType
+from pipeline.tasks.types.bio import looks_like_bio
 
 LOST = ""  # the answer for a word that has none; no label is empty, so it is always a miss
 

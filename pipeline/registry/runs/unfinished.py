@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.registry.lookup import TAG
-from pipeline.registry.store import PromptRegistry
+from pipeline.registry.versions.lookup import TAG
+from pipeline.registry.versions.store import PromptRegistry
 
 UNFINISHED = TAG + "unfinished"
 """The tag by which such records are known."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import InputError, nearest
-from pipeline.tasks.readers import RowSource
+from pipeline.tasks.data.readers import RowSource
 from pipeline.tasks.spec import TaskSpec
 from pipeline.tasks.types import TASK_TYPES
 

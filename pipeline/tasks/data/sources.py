@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import InputError, nearest, raise_all
-from pipeline.tasks.hub import hub_sources
-from pipeline.tasks.readers import Numbered, RowSource, file_source
-from pipeline.tasks.remote import is_uri, remote_folder
+from pipeline.tasks.data.hub import hub_sources
+from pipeline.tasks.data.readers import Numbered, RowSource, file_source
+from pipeline.tasks.data.remote import is_uri, remote_folder
 from pipeline.tasks.spec import SPLIT_NAMES, DataSource, TaskSpec
 
 _FORMATS = (".jsonl", ".csv", ".parquet")

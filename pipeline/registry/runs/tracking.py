@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
-from pipeline.registry.lookup import TAG, all_pages
-from pipeline.registry.store import PromptRegistry
+from pipeline.registry.versions.lookup import TAG, all_pages
+from pipeline.registry.versions.store import PromptRegistry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

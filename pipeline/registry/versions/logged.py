@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from pipeline import __version__
 from pipeline.errors import InputError
 from pipeline.registry.artifact import copy_artifact, load_artifact
-from pipeline.registry.entries import Ancestor
-from pipeline.registry.lookup import TAG, with_fingerprint
 from pipeline.registry.manifest import SHARED_PROMPT, Manifest
+from pipeline.registry.versions.entries import Ancestor
+from pipeline.registry.versions.lookup import TAG, with_fingerprint
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.tasks.bio import broken_bio
-from pipeline.tasks.checks import Problems
-from pipeline.tasks.readers import RowSource
+from pipeline.tasks.data.checks import Problems
+from pipeline.tasks.data.readers import RowSource
+from pipeline.tasks.types.bio import broken_bio
 
 
 @dataclass

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.registry.lookup import TAG, all_pages, all_versions, find_model
-from pipeline.registry.store import PromptRegistry
+from pipeline.registry.versions.lookup import TAG, all_pages, all_versions, find_model
+from pipeline.registry.versions.store import PromptRegistry
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import InputError
 from pipeline.registry.connection import PASSING, insist
-from pipeline.registry.lookup import TAG, all_versions, ensure_experiment, ensure_model
+from pipeline.registry.versions.lookup import TAG, all_versions, ensure_experiment, ensure_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

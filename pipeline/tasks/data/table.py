@@ -14,7 +14,7 @@ import datasets
 import pyarrow as pa
 
 from pipeline.errors import InputError
-from pipeline.tasks.cells import Cell
+from pipeline.tasks.data.cells import Cell
 
 _ROWS_PER_WRITE = 1000
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.tasks.cells import INDEX
-from pipeline.tasks.readers import Numbered, RowSource
+from pipeline.tasks.data.cells import INDEX
+from pipeline.tasks.data.readers import Numbered, RowSource
 from pipeline.tasks.spec import SPLIT_NAMES, DataSource, TaskSpec
 from pipeline.tasks.types import TASK_TYPES
 

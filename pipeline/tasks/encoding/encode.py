@@ -17,11 +17,11 @@ import datasets
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.tasks.encoded import EncodedSplit, list_lengths
-from pipeline.tasks.encoder import Encoder
-from pipeline.tasks.load import Task
+from pipeline.tasks.data.load import Task
+from pipeline.tasks.encoding.encoded import EncodedSplit, list_lengths
+from pipeline.tasks.encoding.encoder import Encoder
+from pipeline.tasks.encoding.words import split_words_tokenizer
 from pipeline.tasks.types import TaskType
-from pipeline.tasks.words import split_words_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

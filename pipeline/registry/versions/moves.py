@@ -21,9 +21,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import InputError
-from pipeline.registry.audit import AuditLog, Chain, Kind, Promotion, plain_evidence
 from pipeline.registry.connection import insist
-from pipeline.registry.lookup import CHAMPION, TAG, known_aliases
+from pipeline.registry.versions.audit import AuditLog, Chain, Kind, Promotion, plain_evidence
+from pipeline.registry.versions.lookup import CHAMPION, TAG, known_aliases
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

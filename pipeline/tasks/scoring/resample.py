@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.tasks.metrics import Scorer, score
+from pipeline.tasks.scoring.metrics import Scorer, score
 
 RESAMPLES = 1000
 LEVEL = 0.95

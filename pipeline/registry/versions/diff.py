@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.registry.entries import Shown
+from pipeline.registry.versions.entries import Shown
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
 from pipeline.registry.artifact import copy_artifact, load_artifact
-from pipeline.registry.audit import AuditLog, Chain, Promotion
 from pipeline.registry.connection import Connection
-from pipeline.registry.diff import Diff, compare
-from pipeline.registry.entries import Listed, Registered, Shown
-from pipeline.registry.logged import add_version, fetch_artifact, lineage_of
-from pipeline.registry.lookup import (
+from pipeline.registry.versions.audit import AuditLog, Chain, Promotion
+from pipeline.registry.versions.diff import Diff, compare
+from pipeline.registry.versions.entries import Listed, Registered, Shown
+from pipeline.registry.versions.logged import add_version, fetch_artifact, lineage_of
+from pipeline.registry.versions.lookup import (
     CHAMPION,
     all_models,
     all_versions,
@@ -32,7 +32,7 @@ from pipeline.registry.lookup import (
     known_aliases,
     with_fingerprint,
 )
-from pipeline.registry.moves import UNSPECIFIED, Unspecified, Wish, move, the_version_before
+from pipeline.registry.versions.moves import UNSPECIFIED, Unspecified, Wish, move, the_version_before
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

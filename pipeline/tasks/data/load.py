@@ -10,13 +10,13 @@ from typing import Any
 import datasets
 
 from pipeline.errors import InputError, InputErrors, raise_all
-from pipeline.tasks.checks import Problems, canonical_row
-from pipeline.tasks.few_shot import few_shot_rows
-from pipeline.tasks.labels import LabelUse, check_labels
-from pipeline.tasks.readers import RowSource
-from pipeline.tasks.sources import open_sources
+from pipeline.tasks.data.checks import Problems, canonical_row
+from pipeline.tasks.data.few_shot import few_shot_rows
+from pipeline.tasks.data.labels import LabelUse, check_labels
+from pipeline.tasks.data.readers import RowSource
+from pipeline.tasks.data.sources import open_sources
+from pipeline.tasks.data.table import NoRowsError, write_table
 from pipeline.tasks.spec import TaskSpec, check_spec
-from pipeline.tasks.table import NoRowsError, write_table
 from pipeline.tasks.types import TASK_TYPES, TaskType
 
 

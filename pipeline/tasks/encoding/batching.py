@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.tasks.encoded import Example
+from pipeline.tasks.encoding.encoded import Example
 
 IGNORED = -100  # the class id of a position that has no (known) answer; torch's cross entropy skips it by default
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.tasks.batching import IGNORED
+from pipeline.tasks.encoding.batching import IGNORED
 
 _NOTHING = -1e4  # the logarithm of a probability that is 0 for every purpose, and finite, so that gradients are
 

@@ -1,0 +1,1 @@
+"""From checked rows to token ids, and from those to rectangular batches."""

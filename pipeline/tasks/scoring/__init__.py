@@ -1,0 +1,1 @@
+"""What scores mean, how good answers are, and how sure that is."""
