@@ -87,6 +87,10 @@ class PromptedModel(nn.Module):
             entering=self._entering(batch, example, firsts),
         )
         ids, mask = batch.input_ids[example], batch.attention_mask[example]  # [B, T]
+        if any(bank.moving[n] for n in chosen):
+            by = torch.tensor([sizes[n] if bank.moving[n] else 0 for n in chosen], device=prompt.device)
+            states.moved = by[states.index]  # [B]
+            self._check_room((mask.sum(1) + states.moved).where(states.moved > 0, 0))
         types = None if batch.token_type_ids is None else batch.token_type_ids[example]
         if any(bank.layouts[n] for n in chosen):
             shallow = [0 if bank.layouts[n] is None else length for n, length in zip(chosen, lengths, strict=True)]
@@ -118,10 +122,7 @@ class PromptedModel(nn.Module):
         special = torch.tensor(tokenizer.all_special_ids, device=ids.device)
         pad, label = tokenizer.pad_token_id or 0, tokenizer.mask_token_id
         wide = arrange(ids, mask, types, states.index, layouts, places, special, pad, label)
-        needed, most = int(wide.last.max()) + 1, self.backbone.info.context
-        if most is not None and needed > most:
-            hint = "soft tokens among the embeddings take positions: leave room for them (max_tokens)"
-            raise InputError("a row has no room for its prompt", found=needed, expected=f"at most {most}", hint=hint)
+        self._check_room(wide.last + 1)
         vectors = bank.vectors(chosen, places).index_select(0, wide.source)  # [S, E]
         beyond = wide.input_ids.shape[1] - ids.shape[1]
         states.entering = {layer: F.pad(rows, (0, 0, 0, beyond)) for layer, rows in states.entering.items()}
@@ -129,9 +130,17 @@ class PromptedModel(nn.Module):
             wide.input_ids, wide.attention_mask, wide.token_type_ids, prompts=states, inserted=(wide.place, vectors)
         )  # [B, W, M]
         read = wide.last.where((wide.read < 0) & self.heads.pooled(head, "last"), wide.read)  # [B]
+        read = torch.where(self.heads.pooled(head, "prompt"), wide.soft, read)
         elsewhere = (self.heads.pooled(head) & (read >= 0))[:, None]
         column = read[:, None].where(elsewhere, wide.column)  # [B, T]
         return hidden.gather(1, column[..., None].expand(-1, -1, hidden.shape[2]))
+
+    def _check_room(self, needed: Tensor) -> None:
+        """Raises InputError where rows take more positions, [B], than the backbone has."""
+        widest, most = int(needed.max()), self.backbone.info.context
+        if most is not None and widest > most:
+            hint = "these prompts take positions: leave room for them (max_tokens)"
+            raise InputError("a row has no room for its prompt", found=widest, expected=f"at most {most}", hint=hint)
 
     def _entering(self, batch: Batch, example: Tensor, firsts: list[int]) -> dict[int, Tensor]:
         """Layer → the activations [B_l, T, M] of the rows that enter there; those from layer 0 need none."""

@@ -34,6 +34,7 @@ class PromptStates:
         firsts: [B] ascending, the layer at which each row's prompt begins; only needed where rows enter.
         entering: layer → [B_l, T, M], the rows whose prompts begin there and their activations so far; rows that no
             entry names begin at the embeddings.
+        moved: [B], how many positions each row's own tokens are moved by (see `positions`); None where none are.
     """
 
     layers: Mapping[int, Tensor]
@@ -41,6 +42,7 @@ class PromptStates:
     lengths: Sequence[int]
     firsts: Sequence[int] = ()
     entering: Mapping[int, Tensor] = field(default_factory=dict)
+    moved: Tensor | None = None
     _masks: dict[tuple[int, int, int, bool], tuple[Tensor | None, Tensor | None]] = field(
         default_factory=dict, repr=False
     )

@@ -59,6 +59,9 @@ def _entrance(index: int) -> Any:
             trunk[index] = args[0].detach()
         if prompts is None:
             return None
+        rows, turns = prompts.rows(index), kwargs.get("position_embeddings")
+        if isinstance(turns, tuple) and turns[0].shape[0] > max(rows, 1):  # rotations per row: those of the rows here
+            kwargs = {**kwargs, "position_embeddings": tuple(turn[:rows] for turn in turns)}
         return (prompts.enter(index, args[0]), *args[1:]), kwargs
 
     return hook

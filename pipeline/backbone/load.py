@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pipeline.backbone.attention import SEAM, PromptStates, register_seam
 from pipeline.backbone.embeddings import inserting
 from pipeline.backbone.layers import Skipped, find_layers, only, open_entrances
+from pipeline.backbone.positions import moved_positions
 from pipeline.backbone.source import BackboneInfo, describe
 from pipeline.errors import InputError, nearest
 
@@ -108,6 +109,8 @@ class Backbone(nn.Module):
         **wanted: Any,
     ) -> Tensor:
         extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        if prompts is not None and prompts.moved is not None:
+            extra["position_ids"] = moved_positions(self.model.config, input_ids, prompts.moved)
         # Where nothing is padded the kernel runs without a mask.
         mask = None if not self.info.causal and bool(attention_mask.all()) else attention_mask
         if any(isinstance(layer, Skipped) for layer in self.layers[0][start:stop]):

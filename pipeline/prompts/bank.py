@@ -30,14 +30,20 @@ class PromptBank(nn.Module):
             deep, L_n counting its prompted layers, else vectors [P_n, E].
         layers: of the backbone. A deep prompt n stands in the top L_n of them.
         layouts: for each prompt where it stands in a row; None for a deep one. By default all are deep.
+        moving: for each prompt whether it moves its rows' own tokens by its length, as prefixes of PEFT do; by default
+            none does.
 
     Raises:
         ValueError: no prompt; prompts of different heads, head sizes or widths; more prompted layers than there are; a
-            deep prompt with a layout, an input prompt without one.
+            deep prompt with a layout, an input prompt without one; a moving prompt that does not stand in all layers.
     """
 
     def __init__(
-        self, prompts: Sequence[Tensor | Encoder], layers: int, layouts: Sequence[Layout | None] | None = None
+        self,
+        prompts: Sequence[Tensor | Encoder],
+        layers: int,
+        layouts: Sequence[Layout | None] | None = None,
+        moving: Sequence[bool] | None = None,
     ) -> None:
         super().__init__()
         if not prompts:
@@ -58,6 +64,10 @@ class PromptBank(nn.Module):
         if any(not 0 < shape[0] <= layers for shape in deep):
             raise ValueError(f"a prompt has {max(shape[0] for shape in deep)} layers, the backbone {layers}")
         self.layers = layers
+        self.moving = [False] * len(prompts) if moving is None else list(moving)
+        if any(moves and (len(s) != 5 or s[0] != layers) for s, moves in zip(self.shapes, self.moving, strict=True)):
+            # What lies below a prompt is computed once for all prompts, with the rows' own positions.
+            raise ValueError("a prompt that moves its rows' tokens stands in all layers")
         self._held: dict[int, tuple[Tensor, Tensor]] | None = None
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ from pipeline.registry.manifest import (
     BackboneIdentity,
     Facts,
     Manifest,
+    Origin,
     Parent,
     TaskIdentity,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "LoggedRun",
     "Manifest",
     "Member",
+    "Origin",
     "Parent",
     "Predictor",
     "Promotion",

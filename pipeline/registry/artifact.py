@@ -38,11 +38,13 @@ class Member:
     Args:
         prompt: [L, 2, H, P, D], L counting the prompted layers, the backbone's uppermost; [P, E] for the input.
         weight: [C, M], bias: [C]; None for a shared prompt.
+        bend: [M, M] and [M], the layer with tanh before them, where the head has one.
     """
 
     prompt: Tensor
     weight: Tensor | None = None
     bias: Tensor | None = None
+    bend: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,12 @@ def load_artifact(folder: Path) -> Artifact:
     for name, shapes in manifest.expected_shapes().items():
         tensors |= _load_tensors(folder / name, manifest.files[name], shapes)
     members = tuple(
-        Member(tensors[f"prompt.{n}"], tensors.get(f"weight.{n}"), tensors.get(f"bias.{n}"))
+        Member(
+            tensors[f"prompt.{n}"],
+            tensors.get(f"weight.{n}"),
+            tensors.get(f"bias.{n}"),
+            (tensors[f"bend.{n}"], tensors[f"bend_bias.{n}"]) if f"bend.{n}" in tensors else None,
+        )
         for n in range(len(manifest.lengths))
     )
     return Artifact(manifest, members)
@@ -153,6 +160,8 @@ def _tensors(members: Sequence[Member]) -> dict[str, dict[str, Tensor]]:
         prompts[f"prompt.{n}"] = member.prompt
         if member.weight is not None and member.bias is not None:
             heads |= {f"weight.{n}": member.weight, f"bias.{n}": member.bias}
+            if member.bend is not None:
+                heads |= dict(zip((f"bend.{n}", f"bend_bias.{n}"), member.bend, strict=True))
     files = {"prompt.safetensors": prompts} | ({"head.safetensors": heads} if heads else {})
     # Members may share storage with a larger tensor, or with each other; a file holds plain copies.
     return {

@@ -13,12 +13,12 @@ from pipeline.backbone import BackboneInfo
 from pipeline.backbone.source import BUILT_IN
 from pipeline.errors import InputError, nearest, raise_all
 from pipeline.prompts import METHODS, parse_layout
-from pipeline.tasks import TASK_TYPES, PreparedTask, check_task_name
+from pipeline.tasks import TASK_TYPES, Pooling, PreparedTask, check_task_name
 from pipeline.tasks.encoding.windows import OVERLAP
 
-FORMAT_VERSION = 3
-"""Version 1 had one `first_layer` for all members and counted the layers from there; version 2 knew deep prompts only.
-`_upgraded` reads both."""
+FORMAT_VERSION = 4
+"""Version 1 had one `first_layer` for all members and counted the layers from there; version 2 knew deep prompts only,
+version 3 none that were made elsewhere. `_upgraded` reads them all."""
 SHARED_PROMPT = "shared-prompt"
 """The name of a shared prompt in the registry."""
 RESERVED_NAMES = frozenset({SHARED_PROMPT})
@@ -100,6 +100,16 @@ class Parent(Section):
     fingerprint: Sha256
 
 
+class Origin(Section):
+    """Where an artifact comes from that was not trained here."""
+
+    format: Literal["peft"]
+    base: str
+    """The backbone's name as the files gave it."""
+    files: dict[str, Sha256]
+    """File → sha256, of those that it was made from."""
+
+
 class Facts(Section):
     """What whoever saves an artifact knows of it."""
 
@@ -121,7 +131,12 @@ class Facts(Section):
     """Of the backbone; a prompt stands in the uppermost ones."""
     width: Count
     """M, what a head reads."""
-    pooling: Literal["mean", "first", "last"]
+    pooling: Pooling
+    positions: Literal["own", "shifted"] = "own"
+    """Where a row's own tokens stand: at their own positions, or shifted by the prompt's length, as PEFT's prefixes
+    have them."""
+    head: Literal["linear", "tanh"] = "linear"
+    """What a head is: a linear map, or one behind a layer of its own with tanh, as PEFT's sentence heads have it."""
     task: TaskIdentity | None
     backbone: BackboneIdentity
     data: dict[str, Sha256]
@@ -131,6 +146,8 @@ class Facts(Section):
     training: dict[str, Any]
     """Settings of the training, plain data without times: equal runs make equal artifacts."""
     parents: tuple[Parent, ...] = ()
+    origin: Origin | None = None
+    """None for one that was trained here."""
 
 
 class Manifest(Facts):
@@ -169,6 +186,10 @@ class Manifest(Facts):
                 parse_layout(self.layout)
             except InputError as error:
                 raise ValueError(error.message) from error
+        if self.positions == "shifted" and (self.layout is not None or max(self.first_layers)):
+            raise ValueError("positions can be shifted for prompts in all layers only")
+        if self.pooling == "prompt" and self.layout is None:
+            raise ValueError("pooling 'prompt' reads a soft token, of which deep prompts have none")
         shape = (self.embedding,) if self.layout is not None else (self.heads, self.head_size)
         if None in shape:
             raise ValueError(f"the shape {shape} of the prompts is not told")
@@ -198,6 +219,8 @@ class Manifest(Facts):
             for n in range(len(self.lengths)):
                 head[f"weight.{n}"] = (len(self.task.labels), self.width)
                 head[f"bias.{n}"] = (len(self.task.labels),)
+                if self.head == "tanh":
+                    head |= {f"bend.{n}": (self.width, self.width), f"bend_bias.{n}": (self.width,)}
             files["head.safetensors"] = head
         return files
 
@@ -247,7 +270,7 @@ def read_manifest(text: bytes, where: str) -> Manifest:
 
 def _upgraded(plain: Mapping[str, Any]) -> dict[str, Any]:
     """A manifest of an earlier version in the words of this one; its fingerprint stays that of the file."""
-    if plain.get("format_version") == 2:
+    if plain.get("format_version") in (2, 3):
         return {**plain, "format_version": FORMAT_VERSION}
     rest = {key: value for key, value in plain.items() if key not in ("first_layer", "layers")}
     first, own, lengths = plain.get("first_layer"), plain.get("layers"), plain.get("lengths")

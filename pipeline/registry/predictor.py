@@ -8,7 +8,7 @@ and every row gets what it would get alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -157,13 +157,15 @@ class _Group:
         shapes = []
         for manifest, _ in every:
             assert manifest.task is not None
-            shapes.append(make_head(manifest.task.type, manifest.task.labels, manifest.pooling))
+            head = make_head(manifest.task.type, manifest.task.labels, manifest.pooling)
+            shapes.append(replace(head, bent=manifest.head == "tanh"))
         layouts = [None if manifest.layout is None else parse_layout(manifest.layout) for manifest, _ in every]
-        bank = PromptBank([member.prompt for _, member in every], backbone.info.layers, layouts)
+        moving = [manifest.positions == "shifted" for manifest, _ in every]
+        bank = PromptBank([member.prompt for _, member in every], backbone.info.layers, layouts, moving)
         heads = HeadBank(shapes, backbone.info.width, [0] * len(every))
         for n, (_, member) in enumerate(every):
             assert member.weight is not None and member.bias is not None
-            heads.put(n, member.weight, member.bias)
+            heads.put(n, member.weight, member.bias, member.bend)
         self.model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device))
         self.pad = backbone.tokenizer.pad_token_id or 0
 

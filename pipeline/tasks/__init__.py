@@ -6,7 +6,7 @@ from pipeline.tasks.data.load import Task, load_task
 from pipeline.tasks.encoding.batching import IGNORED, Batch, collate, length_batches
 from pipeline.tasks.encoding.encode import encode_split
 from pipeline.tasks.encoding.encoded import EncodedSplit, Example
-from pipeline.tasks.heads import Answers, Head, HeadBank
+from pipeline.tasks.heads import Answers, Head, HeadBank, Pooling
 from pipeline.tasks.mixture import Mixture
 from pipeline.tasks.prepared import PreparedTask, make_head, prepare_task
 from pipeline.tasks.scoring.metrics import score
@@ -28,6 +28,7 @@ __all__ = [
     "Head",
     "HeadBank",
     "Mixture",
+    "Pooling",
     "PreparedTask",
     "Reading",
     "Task",

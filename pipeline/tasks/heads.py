@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from pipeline.tasks.scoring.scales import Gold, Scale
 
-Pooling = Literal["mean", "first", "last"]
+Pooling = Literal["mean", "first", "last", "prompt"]
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,18 @@ class Head:
 
     Args:
         outputs: C. scale: what they mean.
-        pooling: what it reads of a sequence: the "mean" of its tokens, the "first" one or the "last"; None for the
-            tokens where the sequence answers.
+        pooling: what it reads of a sequence: the "mean" of its tokens, the "first" one or the "last"; the first soft
+            one of its "prompt", as PEFT does; None for the tokens where the sequence answers.
         by_targets: whether its gold is a batch's `targets`; else its class ids.
+        bent: whether a layer of its own, M to M and tanh, comes before its scores, as transformers' classes for BERT
+            and RoBERTa have it.
     """
 
     outputs: int
     scale: Scale
     pooling: Pooling | None = None
     by_targets: bool = False
+    bent: bool = False
 
     @property
     def reads(self) -> Literal["first", "all"]:
@@ -79,6 +82,7 @@ class HeadBank(nn.Module):
             [torch.randn(one.outputs, width, generator=draw) * 0.02 for one, draw in zip(heads, draws, strict=True)]
         )  # each [C_n, M]
         self.biases = nn.ParameterList([torch.zeros(one.outputs) for one in heads])  # each [C_n]
+        self.bends = nn.ModuleDict({str(n): nn.Linear(width, width) for n, one in enumerate(heads) if one.bent})
         for pooling in get_args(Pooling):
             pooled = torch.tensor([one.pooling == pooling for one in heads])  # [N]
             self.register_buffer(pooling, pooled, persistent=False)
@@ -110,9 +114,8 @@ class HeadBank(nn.Module):
         for n in torch.unique(head).tolist():
             place = (owner == n).nonzero()[:, 0]  # [A_n]
             one = self.heads[n]
-            scores = F.linear(
-                vectors[place], self.weights[n], self.biases[n] if one.scale.biased else None
-            )  # [A_n, C_n]
+            read = self.bends[str(n)](vectors[place]).tanh() if one.bent else vectors[place]  # [A_n, M]
+            scores = F.linear(read, self.weights[n], self.biases[n] if one.scale.biased else None)  # [A_n, C_n]
             own, from_first = torch.unique(units[place], return_inverse=True)  # the head's units, [U_n] and [A_n]
             gold = Gold(labels[place], None if targets is None or not one.by_targets else targets[place, : one.outputs])
             loss = loss.index_put((own,), one.scale.evidence(scores, gold, from_first).loss(len(own)))
@@ -128,7 +131,9 @@ class HeadBank(nn.Module):
         return self.weights[n].detach().cpu().clone(), self.biases[n].detach().cpu().clone()
 
     @torch.no_grad()
-    def put(self, n: int, weight: Tensor, bias: Tensor) -> None:
-        """Gives head `n` baked values, as `bake` returned them."""
+    def put(self, n: int, weight: Tensor, bias: Tensor, bend: tuple[Tensor, Tensor] | None = None) -> None:
+        """Gives head `n` baked values, as `bake` returned them, and where it is bent its layer's [M, M] and [M]."""
         self.weights[n].copy_(weight)
         self.biases[n].copy_(bias)
+        if bend is not None:
+            self.bends[str(n)].load_state_dict(dict(zip(("weight", "bias"), bend, strict=True)))

@@ -18,6 +18,7 @@ import typer
 
 import pipeline
 from pipeline.errors import InputError, nearest
+from workflows.cli import adapters as cli_adapters
 from workflows.cli import cluster as cli_cluster
 from workflows.cli import doctor as cli_doctor
 from workflows.cli import predict as cli_predict
@@ -54,6 +55,8 @@ app.command("stop")(cli_cluster.stop)
 app.command("schedule")(cli_schedule.schedule)
 app.command("rayjob")(cli_schedule.rayjob)
 app.command("serve")(cli_serve.serve)
+app.command("export")(cli_adapters.export)
+app.command("import")(cli_adapters.import_)
 app.command("doctor")(cli_doctor.doctor)
 app.add_typer(cli_registry.app, name="registry")
 

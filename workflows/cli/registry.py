@@ -68,7 +68,7 @@ def show(
         print_json(entry)
         return 0
     console = output()
-    parts = ("metrics", "task", "lengths", "combine", "parents", "backbone", "training", "data")
+    parts = ("metrics", "task", "lengths", "combine", "positions", "parents", "origin", "backbone", "training", "data")
     about = {**{key: entry[key] for key in entry if key not in ("tags", "manifest")}, **{k: manifest[k] for k in parts}}
     about["task"] = manifest["name"]
     about["lineage"] = [_ancestor(one) for one in shown.lineage]

@@ -72,7 +72,8 @@ def _facts(shown: Shown) -> dict[str, dict[str, Any]]:
     }
     return {
         "metrics": _flat(manifest.metrics),
-        "settings": _flat(manifest.training) | {"combine": manifest.combine, "pooling": manifest.pooling},
+        "settings": _flat(manifest.training)
+        | {key: getattr(manifest, key) for key in ("combine", "pooling", "positions", "head")},
         "task": _flat(task),
         "data": dict(manifest.data),
         "backbone": manifest.backbone.model_dump(mode="json"),

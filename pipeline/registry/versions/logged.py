@@ -146,6 +146,8 @@ def _version_tags(client: MlflowClient, prefix: str, manifest: Manifest) -> dict
     tags |= {f"data.{split}": sha256 for split, sha256 in manifest.data.items()}
     for split, figures in manifest.metrics.items():
         tags |= {f"metric.{split}.{metric}": repr(value) for metric, value in figures.items()}
+    if manifest.origin is not None:
+        tags["origin"] = manifest.origin.format
     if manifest.parents:
         tags["parents"] = json.dumps([(parent.name, parent.fingerprint) for parent in manifest.parents])
     for parent in manifest.parents:

@@ -1,0 +1,103 @@
+"""The README of an exported adapter: code that loads it and gives the logits that deepprompt gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.backbone.positions import ROBERTA_LIKE
+from pipeline.registry.manifest import Manifest
+from pipeline.registry.peft.names import DECODERS
+from pipeline.tasks import TASK_TYPES
+
+_CLASSES = {
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+}
+_READ = {
+    "mean": "mask = rows['attention_mask'][..., None]\nscores = (logits * mask).sum(1) / mask.sum(1)",
+    "first": "scores = logits[:, 0]",
+    "last": "last = rows['attention_mask'].sum(1) - 1\nscores = logits[torch.arange(len(last)), last]",
+    "tokens": "scores = logits",
+    "sequence": "scores = logits",
+}
+_SHAPE = {"tokens": "[B, T, {c}]: of each token of a row"}
+
+
+def usage(manifest: Manifest, folder: Path, base: str, places: int, task_type: str, reading: str) -> str:
+    """The text, markdown.
+
+    Args:
+        base: the backbone as transformers finds it. places: P. task_type, reading: see `write.Exported`.
+    """
+    assert manifest.task is not None
+    kind, family, deep = TASK_TYPES[manifest.task.type], manifest.backbone.family, manifest.layout is None
+    count, labels = len(manifest.task.labels), list(manifest.task.labels)
+    sizes = "" if task_type == "QUESTION_ANS" else f", num_labels={count}"
+    two = "texts, others" if kind.pair else "texts"
+    words = ", is_split_into_words=True" if kind.words else ""
+    given = "[['the', 'words'], ['of', 'rows']]" if kind.words else "['a row', 'another row']"
+    lines = [
+        "import torch",
+        "from peft import PeftModel",
+        f"from transformers import {_CLASSES[task_type]}, AutoTokenizer",
+        "",
+        f"base, adapter = {base!r}, {str(folder.absolute())!r}",
+        f"labels = {labels!r}",
+        f"texts = {given}",
+        *([f"others = {given}  # the second text of each row"] if kind.pair else []),
+        "tokenizer = AutoTokenizer.from_pretrained(base, padding_side='right')",
+        f"model = {_CLASSES[task_type]}.from_pretrained(base{sizes})",
+        *(_PADDING if family in DECODERS else []),
+        "model = PeftModel.from_pretrained(model, adapter).eval()",
+        f"rows = tokenizer({two}, padding=True, return_tensors='pt'{words})",
+    ]
+    extra = ""
+    if deep and manifest.positions == "own":
+        lines += [
+            f"# The prompt takes no positions; PEFT adds its length, {places}, to those it is given.",
+            "own = rows['attention_mask']",
+        ]
+        start = "(own.cumsum(1) * own + model.config.pad_token_id)" if family in ROBERTA_LIKE else "(own.cumsum(1) - 1)"
+        lines.append(f"positions = {start} - {places}")
+        extra = ", position_ids=positions"
+    lines += ["with torch.no_grad():", f"    answer = model(**rows{extra})"]
+    if task_type == "QUESTION_ANS":
+        lines.append("logits = torch.stack([answer.start_logits, answer.end_logits], dim=-1)")
+    else:
+        lines.append("logits = answer.logits")
+    if not deep and reading != "sequence":
+        lines.append(f"logits = logits[:, {places}:]  # of the row's own tokens")
+    lines += [*_READ[reading].splitlines()]
+    shape = _SHAPE.get(reading, "[B, {c}]: of each row").format(c=count)
+    lines[-1] += f"  # {shape}, one for each of `labels`"
+    code = "\n".join(lines)
+    return (
+        f"# {manifest.name}, as a PEFT adapter\n\n{_about(manifest, places, task_type, reading)}\n\n"
+        f"```python\n{code}\n```\n\n`deepprompt import {folder.name}` takes it back into a registry, whole: labels, "
+        "metrics and the head are in `deepprompt.json` and `head.safetensors`.\n"
+    )
+
+
+_PADDING = [
+    "tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token",
+    "model.config.pad_token_id = tokenizer.pad_token_id",
+]
+
+
+def _about(manifest: Manifest, places: int, task_type: str, reading: str) -> str:
+    told = (
+        f"A prompt of {places} places and its head, exported by deepprompt from artifact {manifest.fingerprint[:12]}."
+    )
+    if reading in ("mean", "first", "last"):
+        told += (
+            f" The head reads the {reading} of a row's tokens, which PEFT's classes for sentences do not: it travels "
+            f"as {task_type}, one linear map for every token, and the last lines below read the answer off."
+        )
+    if manifest.layout is None:
+        told += (
+            " The rows' own positions are shifted by the prompt's length, as PEFT does by itself."
+            if manifest.positions == "shifted"
+            else " The prompt takes no positions, so PEFT has to be told the rows' own, as below; else answers differ."
+        )
+    return told
