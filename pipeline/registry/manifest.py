@@ -153,7 +153,7 @@ class Facts(Section):
 class Manifest(Facts):
     """The facts, and what the files themselves tell."""
 
-    format_version: Literal[3]
+    format_version: Literal[4]
     lengths: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     """P of each member; 0 for a head alone."""
     first_layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
