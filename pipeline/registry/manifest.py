@@ -135,6 +135,8 @@ class Facts(Section):
     positions: Literal["own", "shifted"] = "own"
     """Where a row's own tokens stand: at their own positions, or shifted by the prompt's length, as PEFT's prefixes
     have them."""
+    segments: Literal["own", "none"] = "own"
+    """Whether the second text of a pair is told apart where the backbone can; PEFT's class for questions cannot."""
     head: Literal["linear", "tanh"] = "linear"
     """What a head is: a linear map, or one behind a layer of its own with tanh, as PEFT's sentence heads have it."""
     task: TaskIdentity | None

@@ -35,6 +35,7 @@ class RowReader:
             name, identity.type, DataSource(), max_tokens=identity.max_tokens, overlap=identity.overlap
         )
         self.threshold = artifact.manifest.threshold
+        self.segments = artifact.manifest.segments == "own"
         task = Task(self.spec, identity.labels, identity.metric, splits={}, fingerprints={})
         encoder = make_encoder(task, tokenizer, info.context)
         self.limit = encoder.limit
@@ -85,6 +86,8 @@ class RowReader:
                 raise InputError("the row is longer than allowed", where=where, found=full, expected=expected)
             if not length or not one["answer"]:
                 raise InputError("the tokenizer gives no token for the row", where=where)
+            if not self.segments and "token_type_ids" in one:
+                one["token_type_ids"] = [0] * length
             encoded[place].append(one)
         return encoded
 

@@ -6,11 +6,12 @@ and the shapes are checked in any case; a folder that `deepprompt export` wrote 
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from torch import Tensor
 
 from pipeline.backbone import BackboneInfo, describe
+from pipeline.backbone.source import BUILT_IN
 from pipeline.errors import InputError
 from pipeline.registry.peft.names import CONFIG
 from pipeline.registry.peft.read import Adapter
@@ -41,11 +42,8 @@ def find_base(adapter: Adapter, given: str | None, *, same: bool = False) -> Bac
     info = describe(given or str(told), adapter.config.revision if given is None else None, where="--backbone")
     if given is None or not told or same or PurePath(told).name == PurePath(given).name:
         return info
-    try:
-        fingerprint = describe(told, adapter.config.revision).fingerprint
-    except InputError:
-        fingerprint = None
-    if fingerprint != info.fingerprint:
+    here = told in BUILT_IN or Path(told).is_dir()  # nothing is fetched only to be compared
+    if not here or describe(told).fingerprint != info.fingerprint:
         what = "the adapter names another base model"
         hint = "if it is the same under another name: --same-base"
         raise InputError(what, where="--backbone", found=given, expected=told, hint=hint)

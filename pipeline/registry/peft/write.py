@@ -2,9 +2,10 @@
 
 A head of ours is one linear map, read at a sequence's mean, first or last token, or at every token. PEFT's class for
 tokens computes exactly such a map; its classes for sentences do not (BERT's goes through a pooler, a decoder's has no
-bias, none takes a mean). So a sentence's head travels as one of tokens, and the README says how to read the answer off
-its logits: the mean of a linear map is the linear map of the mean. What came from a class for sentences goes back into
-it. `head.safetensors` and `deepprompt.json` lie beside, for `deepprompt import`; PEFT passes them by.
+bias, none takes a mean), and its class for questions drops positions and segments. So a head travels as one of tokens,
+and the README says how to read the answer off its logits: the mean of a linear map is the linear map of the mean. What
+came from another class goes back into it. `head.safetensors` and `deepprompt.json` lie beside, for `deepprompt import`;
+PEFT passes them by.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def export_adapter(artifact: Artifact, folder: Path, *, member: int | None = Non
     _check(manifest, number, where)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError("there is something already", where=str(folder), expected="a folder to be made")
-    one = artifact.members[number]
+    one = _effective(manifest, artifact.members[number])
     task_type, reading = _form(manifest, one)
     names = head_names(manifest.backbone.family, task_type)
     contents = {
@@ -127,7 +128,7 @@ def _check(manifest: Manifest, number: int, where: str) -> None:
 def _form(manifest: Manifest, member: Member) -> tuple[str, str]:
     """PEFT's kind of task that computes the same logits, and how the answer is read off them."""
     assert manifest.task is not None
-    if manifest.task.type == "qa":
+    if manifest.task.type == "qa" and manifest.segments == "none":
         return "QUESTION_ANS", "tokens"
     if not TASK_TYPES[manifest.task.type].pooled:
         return "TOKEN_CLS", "tokens"
@@ -136,6 +137,13 @@ def _form(manifest: Manifest, member: Member) -> tuple[str, str]:
     if manifest.head == "tanh" or (last and plain):
         return "SEQ_CLS", "sequence"
     return "TOKEN_CLS", manifest.pooling
+
+
+def _effective(manifest: Manifest, member: Member) -> Member:
+    """A member whose head has no bias where its scores take none: those of places are compared with each other."""
+    assert manifest.task is not None and member.bias is not None
+    biased = TASK_TYPES[manifest.task.type].scale.biased
+    return member if biased else replace(member, bias=torch.zeros_like(member.bias))
 
 
 def _method(manifest: Manifest) -> str:
