@@ -19,7 +19,7 @@ from pipeline.registry.manifest import RESERVED_NAMES, BackboneIdentity, Facts, 
 from pipeline.registry.peft.base import base_pooler, find_base
 from pipeline.registry.peft.names import DECODERS, KINDS, PROMPT, TENSORS, HeadNames, check_family, head_names, unflat
 from pipeline.registry.peft.read import Adapter, Beside
-from pipeline.tasks import TASK_TYPES, check_task_name
+from pipeline.tasks import TASK_TYPES, Pooling, check_task_name
 
 TYPES = {"SEQ_CLS": ("classification", "pair", "multilabel"), "TOKEN_CLS": ("token",), "QUESTION_ANS": ("qa",)}
 """PEFT's kinds of tasks → the types that a head of them may answer, the usual one first."""
@@ -67,7 +67,7 @@ def import_adapter(adapter: Adapter, into: Path, wanted: Wanted) -> Artifact:
         raise InputError(
             what, where=str(adapter.folder), found=adapter.config.num_virtual_tokens, expected=info.context
         )
-    sentence = "last" if info.family in DECODERS else "first" if deep else "prompt"
+    sentence: Pooling = "last" if info.family in DECODERS else "first" if deep else "prompt"
     facts = Facts(
         kind="task",
         name=name,

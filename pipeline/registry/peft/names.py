@@ -5,7 +5,9 @@ A prompt is stored flat: of a prefix [P, L · 2 · H · D], keys before values i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +22,11 @@ CONFIG, TENSORS, HEAD, BESIDE = (
     "deepprompt.json",
 )
 PROMPT = "prompt_embeddings"
-KINDS = {"PREFIX_TUNING": "prefix", "PROMPT_TUNING": "prompt_tuning", "P_TUNING": "p_tuning"}
+KINDS: Mapping[str, Literal["prefix", "prompt_tuning", "p_tuning"]] = {
+    "PREFIX_TUNING": "prefix",
+    "PROMPT_TUNING": "prompt_tuning",
+    "P_TUNING": "p_tuning",
+}
 """PEFT's kinds of adapters that are prompts of one task → the method here."""
 ENCODERS = ("bert", *sorted(ROBERTA_LIKE & {"roberta", "xlm-roberta", "camembert"}))
 DECODERS = ("gpt2", "llama", "qwen3")
