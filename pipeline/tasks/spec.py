@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.errors import InputError, nearest
+from pipeline.tasks.decoding import Decoding
 from pipeline.tasks.encoding.windows import OVERLAP
 from pipeline.tasks.types import TASK_TYPES
 
@@ -49,6 +50,7 @@ class TaskSpec:
         max_tokens: own limit on a row's tokens, special tokens included; the backbone's limit holds besides.
         pooling: what a text's vector is: "mean" over its tokens, its "first" or its "last" token, or "auto".
         overlap: tokens that neighbouring windows of a long text share, for types that read such a text in windows.
+        decoding: how texts are written, for types that write; None for the usual way.
     """
 
     name: str
@@ -61,6 +63,12 @@ class TaskSpec:
     max_tokens: int | None = None
     pooling: str = "auto"
     overlap: int = OVERLAP
+    decoding: Decoding | None = None
+
+    @property
+    def writing(self) -> Decoding | None:
+        """How the task's texts are written; None for a type that writes none."""
+        return (self.decoding or Decoding()) if TASK_TYPES[self.type].written else None
 
 
 # The splits of a task, and the names that data gives them.
@@ -113,6 +121,11 @@ def check_spec(spec: TaskSpec) -> list[InputError]:
     problems += _check_choice("metric", spec.metric, ("auto", *kind.metrics), where)
     for column in spec.columns:
         problems += _check_choice("columns", column, tuple(kind.columns), where)
+    if spec.decoding is not None and not kind.written:
+        what = f"decoding goes with types that write texts, not with {spec.type}"
+        problems.append(InputError(what, where=where))
+    elif spec.decoding is not None:
+        problems += spec.decoding.problems(where)
     if spec.pooling != "auto" and not kind.pooled:
         what = f"pooling goes with types that answer a text as a whole, not with {spec.type}"
         problems.append(InputError(what, where=where, found=spec.pooling))

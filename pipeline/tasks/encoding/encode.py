@@ -50,12 +50,13 @@ def encode_split(
         raise InputError("the backbone's tokenizer is not a fast one (tokenizer.json)", where=type(tokenizer).__name__)
     encoder = make_encoder(task, tokenizer, context)
     limit, special = encoder.limit, encoder.tokenizer.num_special_tokens_to_add(pair=task.kind.pair)
-    if limit is not None and limit <= special:
+    if encoder.room is not None and encoder.room <= special:
+        reserved = f" and the {encoder.reserved} of max_new_tokens" if encoder.reserved else ""
         raise InputError(
             "the limit leaves no room for text",
             where=f"task {task.spec.name!r}, max_tokens",
             found=limit,
-            expected=f"more than the {special} special tokens",
+            expected=f"more than the {special} special tokens{reserved}",
         )
     table = _encoded_rows(task, split, encoder, cache_dir)
     owners = np.asarray(table.data.column("row").to_numpy(), dtype=np.int64)
@@ -66,6 +67,12 @@ def encode_split(
     where = f"task {task.spec.name!r}, {split}"
     if len(cut) and task.spec.too_long == "refuse":
         _refuse(where, owners, cut, full, cast(int, limit))
+    if task.kind.written and limit is not None:
+        # What a decoder of its own writes has the limit to itself, its start token included.
+        sizes = list_lengths(table, "answer") if encoder.decodes else lengths
+        beyond = np.flatnonzero(sizes > limit)
+        if len(beyond):
+            _refuse(where, owners, beyond, sizes, limit, "references are never cut: raise max_tokens, or shorten them")
     if not lengths.all():
         empty = int(owners[np.flatnonzero(lengths == 0)[0]])
         raise InputError("the tokenizer gives no token for a row", where=f"{where} row {empty + 1}")
@@ -77,15 +84,42 @@ def encode_split(
     )
 
 
-def make_encoder(task: Task, tokenizer: PreTrainedTokenizerBase, context: int | None) -> Encoder:
+def make_encoder(
+    task: Task, tokenizer: PreTrainedTokenizerBase, context: int | None, decodes: bool = False
+) -> Encoder:
     """What encodes a task's rows for a backbone that takes `context` tokens."""
     limit = min((size for size in (context, task.spec.max_tokens) if size is not None), default=None)
     words = task.kind.words
     tokenizer = split_words_tokenizer(tokenizer) if words else tokenizer
-    return Encoder(tokenizer, task.labels, limit, task.spec.overlap, words)
+    writing = task.spec.writing
+    if writing is None:
+        return Encoder(tokenizer, task.labels, limit, task.spec.overlap, words)
+    end = end_of_text(tokenizer)
+    reserved = 0 if decodes else writing.max_new_tokens
+    return Encoder(tokenizer, task.labels, limit, 0, words, reserved, decodes, end)
 
 
-def _refuse(where: str, owners: Numbers, cut: Numbers, full: Numbers, limit: int) -> None:
+def end_of_text(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that ends a written text; tokenizers of BERT's kind call it the separator.
+
+    Raises:
+        InputError: there is none.
+    """
+    for end in (tokenizer.eos_token_id, tokenizer.sep_token_id):
+        if end is not None:
+            return int(end)
+    what = "the tokenizer has no token that ends a text (eos_token), so nothing can be written"
+    raise InputError(what, where=type(tokenizer).__name__)
+
+
+def _refuse(
+    where: str,
+    owners: Numbers,
+    cut: Numbers,
+    full: Numbers,
+    limit: int,
+    hint: str = "too_long: truncate in the task cuts them",
+) -> None:
     longest = {int(owners[place]): int(full[place]) for place in cut}
     shown = ", ".join(f"row {row + 1} ({tokens} tokens)" for row, tokens in list(longest.items())[:5])
     raise InputError(
@@ -93,7 +127,7 @@ def _refuse(where: str, owners: Numbers, cut: Numbers, full: Numbers, limit: int
         where=where,
         found=shown + (f" and {len(longest) - 5} more" if len(longest) > 5 else ""),
         expected=f"at most {limit} tokens",
-        hint="too_long: truncate in the task cuts them",
+        hint=hint,
     )
 
 
@@ -152,6 +186,7 @@ def _key(task: Task, split: str, encoder: Encoder) -> str:
         task.labels,
         encoder.limit,
         encoder.overlap if task.kind.windowed else None,
+        *([encoder.reserved, encoder.decodes] if task.kind.written else []),
         tokenizer.truncation_side,
         tokenizer.model_input_names,
         _identity(tokenizer),

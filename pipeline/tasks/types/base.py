@@ -26,7 +26,8 @@ class Reading:
 
     Args:
         p: [A, C] probabilities of the row's answers. marks: `words`, and what the type marks besides, per answer.
-        row: the columns that the type keeps, and the target: gold, or what `unknown` gave.
+        row: the columns that the type keeps, and the target: gold, or what `unknown` gave; of a type that is written
+            the answer, `text`.
     """
 
     p: Tensor
@@ -64,7 +65,7 @@ class TaskType(ABC):
     answered: ClassVar[str] = "label"
     """The field of what `tell` gives that holds what `read` gives."""
     combinations: ClassVar[tuple[str, ...]] = ("mean",)
-    """How members of an ensemble may answer together."""
+    """How members of an ensemble may answer together; none where they cannot."""
     scored_as: ClassVar[str | None] = None
     """The entry of `METRICS` that gives all of the type's figures, where it has another name than they."""
     several: ClassVar[bool] = False
@@ -73,6 +74,8 @@ class TaskType(ABC):
     """Whether answers depend on a threshold that dev chooses."""
     windowed: ClassVar[bool] = False
     """Whether a long text is cut into windows instead of being cut off."""
+    written: ClassVar[bool] = False
+    """Whether answers are texts that the backbone writes, which its own language-model head answers."""
 
     @property
     def columns(self) -> Mapping[str, Cell]:
