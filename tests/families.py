@@ -34,3 +34,34 @@ def family_backbone(family: str) -> Path:
             parameter.data.normal_(0.0, 0.15)
     model.save_pretrained(folder)
     return folder
+
+
+LANGUAGE_MODELS = {
+    "bert": SHAPE,
+    "roberta": CONFIGS["roberta"],
+    "electra": CONFIGS["electra"],
+    "modernbert": CONFIGS["modernbert"],
+    "gpt2": {"n_embd": 32, "n_layer": 3, "n_head": 4},
+    "llama": {**SHAPE, "num_key_value_heads": 2},
+    "cohere": {**SHAPE, "num_key_value_heads": 2, "logit_scale": 0.25, "pad_token_id": 0},
+}
+"""Families whose language models put different things behind the last layer."""
+
+
+@cache
+def language_model(family: str, **changes) -> Path:
+    """A folder with a random language model of the family, its head included; made once per test process."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+
+    from pipeline.backbone.source import is_causal
+
+    folder = Path(mkdtemp(prefix=f"tiny-lm-{family}-"))
+    tokenizer = _tokenizer()
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(7)
+    config = AutoConfig.for_model(family, **{"vocab_size": len(tokenizer), **LANGUAGE_MODELS[family], **changes})
+    model = (AutoModelForCausalLM if is_causal(config) else AutoModelForMaskedLM).from_config(config)
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.15)  # biases and norms, too: each has its say
+    model.save_pretrained(folder)
+    return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline.backbone.attention import SEAM, PromptStates, register_seam
 from pipeline.backbone.embeddings import inserting
 from pipeline.backbone.layers import Skipped, find_layers, only, open_entrances
 from pipeline.backbone.source import BackboneInfo, describe
+from pipeline.backbone.vocabulary import Vocabulary, open_vocabulary
 from pipeline.errors import InputError, nearest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -34,10 +36,10 @@ class Backbone(nn.Module):
     Args:
         model: a transformers model without a task head, loaded with `attn_implementation=SEAM`.
         tokenizer: its fast tokenizer.
-        info: what `describe` said of it.
+        info: what `describe` said of it. mapped: where its weights are kept, see `load_backbone`.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, info: BackboneInfo) -> None:
+    def __init__(self, model: nn.Module, tokenizer: Any, info: BackboneInfo, mapped: Path | None = None) -> None:
         super().__init__()
         self.model = model.requires_grad_(False).eval()
         self.tokenizer = tokenizer
@@ -45,6 +47,23 @@ class Backbone(nn.Module):
         self.layers = (find_layers(model, info.layers),)  # in a tuple, so that it is not registered a second time
         open_entrances(self.layers[0])
         self.embeddings: tuple[nn.Module] = (model.get_input_embeddings(),)  # type: ignore[operator]
+        self.vocabulary: Vocabulary | None = None
+        self.mapped = mapped
+
+    def open_vocabulary(self) -> Vocabulary:
+        """The backbone's own language-model head, loaded when it is first asked for.
+
+        Raises:
+            InputError: the checkpoint has none.
+        """
+        if self.vocabulary is None:
+            self.vocabulary = open_vocabulary(self)
+        return self.vocabulary
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """What the language-model head makes of the hidden states at the positions that are read: [A, M] → [A, V]."""
+        scores: Tensor = self.open_vocabulary()(hidden)
+        return scores
 
     def train(self, mode: bool = True) -> Backbone:
         """Frozen means evaluation mode too: no dropout inside the backbone, whatever the modules around it do."""
@@ -166,9 +185,10 @@ class Backbone(nn.Module):
         return torch.tensor(ids[:COMMON_TOKENS])
 
     def checksum(self) -> str:
-        """sha256 of every weight in memory: equal before and after a run, or the backbone was written."""
+        """sha256 of every weight in memory, the language-model head's own among them where it is open: equal before and after a run, or the backbone was written."""
         whole = hashlib.sha256()
-        for name, tensor in self.weights():
+        head = self.vocabulary.weights() if self.vocabulary is not None else ()
+        for name, tensor in chain(self.weights(), head):
             whole.update(name.encode())
             whole.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return whole.hexdigest()
@@ -176,6 +196,11 @@ class Backbone(nn.Module):
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Every weight by name, in a fixed order, whole, one at a time."""
         yield from sorted(self.model.state_dict().items())
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """A dtype as the config names it."""
+    return next(name for name, one in DTYPES.items() if one == dtype)
 
 
 def resolve_dtype(name: str, *, where: str = "backbone.dtype") -> str:
@@ -236,7 +261,7 @@ def load_backbone(
         weights = read_mapped(info, dtype, mapped)
     else:
         weights = read_weights(info, dtype)
-    return Backbone(weights.to(device), load_tokenizer(info), info)
+    return Backbone(weights.to(device), load_tokenizer(info), info, mapped)
 
 
 def read_weights(info: BackboneInfo, dtype: str) -> nn.Module:

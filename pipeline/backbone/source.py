@@ -55,6 +55,11 @@ class BackboneInfo:
     embedding: int
 
     @property
+    def predicts(self) -> str:
+        """What its language model predicts: the token at a "mask", or the "next" one."""
+        return "next" if self.causal else "mask"
+
+    @property
     def fingerprint(self) -> str:
         """What the artifacts of this backbone are bound to: weights and tokenizer."""
         return hashlib.sha256(f"{self.weights}:{self.tokenizer}".encode()).hexdigest()
