@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.backbone.attention import SEAM, register_seam
-from pipeline.backbone.layers import Skipped, find_layers
+from pipeline.backbone.layers import Skipped, find_layers, relative_attention
 from pipeline.backbone.load import DTYPES, read_weights
 from pipeline.backbone.source import BackboneInfo, read_config
 from pipeline.errors import InputError
@@ -57,10 +57,12 @@ def read_mapped(info: BackboneInfo, dtype: str, folder: Path, *, first_layer: in
                 kept = _open(path, facts)
     if faults := _faults(model, kept):
         raise RuntimeError(f"the weights of {info.name!r} lack what the model needs: {', '.join(faults)}")
-    if first_layer:
-        layers = find_layers(model, info.layers)
+    own, modules = info.sites[: info.entrances], dict(model.named_modules())
+    if first_layer and all(name in modules for name in own):  # else its layers are one (ALBERT): none can be left out
+        layers = find_layers(model, own)
         for index in range(first_layer):
-            layers[index] = Skipped(layers[index])
+            if relative_attention(layers[index]) is None:  # T5: what the lowest layer says of positions is needed above
+                layers[index] = Skipped(layers[index])
     _fill(model, kept)
     return model.eval()
 
