@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.tasks.encoding.pattern import Pattern
 from pipeline.tasks.encoding.truncate import kept_positions
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class Encoder:
     Args:
         tokenizer: a fast one. labels: the task's. limit: tokens of a sequence, special ones included; None for any.
         overlap: tokens that two neighbouring windows of a long text share.
-        words: whether texts come as lists of words.
+        words: whether texts come as lists of words. pattern: the template that rows are put into; None for none.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -29,6 +30,12 @@ class Encoder:
     limit: int | None
     overlap: int = 0
     words: bool = False
+    pattern: Pattern | None = None
+
+    @property
+    def fixed(self) -> int:
+        """Tokens of a sequence that are no text of the row's own, where it is one text."""
+        return self.tokenizer.num_special_tokens_to_add() if self.pattern is None else self.pattern.fixed
 
     @property
     def ids(self) -> Mapping[str, int]:
