@@ -40,6 +40,8 @@ class PromptedModel(nn.Module):
         self.backbone = backbone
         self.bank = bank
         self.heads = heads
+        if any(one.verbalizer is not None for one in heads.heads):
+            backbone.open_vocabulary()
 
     def trainable(self) -> list[nn.Parameter]:
         """The prompts and the heads, in a fixed order: all that is ever trained, saved or reduced over workers."""
@@ -61,7 +63,24 @@ class PromptedModel(nn.Module):
         vectors = self.vectors(hidden, mask, batch.head, row, column)
         at = batch.example[row], column
         targets = None if batch.targets is None else batch.targets[at]  # [A, W]
-        return self.heads(vectors, row, batch.labels[at], batch.head, batch.unit, targets)
+        said = self._said(hidden, batch)
+        return self.heads(vectors, row, batch.labels[at], batch.head, batch.unit, targets, said)
+
+    def _said(self, hidden: Tensor, batch: Batch) -> dict[int, Tensor]:
+        """Verbalizer → a score [U, C] for each label, of the rows that it answers: the language model runs where they
+        are read, and nowhere else. hidden: [B, T, M]."""
+        if batch.read is None:
+            return {}
+        read = batch.read[batch.example] & self.heads.verbal[batch.head][:, None]  # [B, T]
+        row, column = read.nonzero(as_tuple=True)  # [A], [A] unit after unit
+        tokens = self.backbone.scores(hidden[row, column])  # [A, V]
+        said = {}
+        for n in torch.unique(batch.head[row]).tolist():
+            verbalizer = self.heads.heads[n].verbalizer
+            assert verbalizer is not None
+            own = tokens[batch.head[row] == n]
+            said[n] = verbalizer.scores(own.view(-1, verbalizer.places, own.shape[1]))
+        return said
 
     def _prompted(self, batch: Batch, bank: PromptBank, places: int | None, first_layer: int) -> Tensor:
         """Hidden states [B, T, M]: rows go through the backbone in the order of their first layers, and come back."""
@@ -92,7 +111,8 @@ class PromptedModel(nn.Module):
         if any(bank.layouts[n] for n in chosen):
             shallow = [0 if bank.layouts[n] is None else length for n, length in zip(chosen, lengths, strict=True)]
             head = batch.head[place] if moved else batch.head
-            hidden = self._with_input_prompts(bank, chosen, shallow, ids, mask, types, states, head)
+            soft = None if batch.soft is None else batch.soft[example]
+            hidden = self._with_input_prompts(bank, chosen, shallow, ids, mask, types, states, head, soft)
         else:
             hidden = self.backbone(ids, mask, types, prompts=states)
         return hidden[place.argsort()] if moved else hidden
@@ -125,6 +145,7 @@ class PromptedModel(nn.Module):
         types: Tensor | None,
         states: PromptStates,
         head: Tensor,
+        soft: Tensor | None,
     ) -> Tensor:
         """Hidden states [B, T, M] of the rows' own tokens; on the way the rows are as wide as their prompts make them.
 
@@ -136,7 +157,7 @@ class PromptedModel(nn.Module):
         layouts = [bank.layouts[n] for n in chosen]
         special = torch.tensor(tokenizer.all_special_ids, device=ids.device)
         pad, label = tokenizer.pad_token_id or 0, tokenizer.mask_token_id
-        wide = arrange(ids, mask, types, states.index, layouts, places, special, pad, label)
+        wide = arrange(ids, mask, types, states.index, layouts, places, special, pad, label, soft)
         needed, most = int(wide.last.max()) + 1, self.backbone.info.context
         if most is not None and needed > most:
             hint = "soft tokens among the embeddings take positions: leave room for them (max_tokens)"

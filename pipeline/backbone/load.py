@@ -210,7 +210,8 @@ class Backbone(nn.Module):
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of `loss`; a sharded backbone gathers its layers again on the way."""
-        loss.backward()  # type: ignore[no-untyped-call]
+        if loss.requires_grad:  # hard prompts alone, answered by words, have nothing to train
+            loss.backward()  # type: ignore[no-untyped-call]
 
     @property
     def device(self) -> torch.device:
@@ -261,7 +262,8 @@ class Backbone(nn.Module):
         return torch.tensor(ids[:COMMON_TOKENS])
 
     def checksum(self) -> str:
-        """sha256 of every weight in memory, the language-model head's own among them where it is open: equal before and after a run, or the backbone was written."""
+        """sha256 of every weight in memory, those of an open language-model head among them: equal before and after a
+        run, or the backbone was written."""
         whole = hashlib.sha256()
         head = self.vocabulary.weights() if self.vocabulary is not None else ()
         for name, tensor in chain(self.weights(), head):

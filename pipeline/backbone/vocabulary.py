@@ -164,9 +164,7 @@ class _Empty:
         config = read_config(info.folder, where)
         kind = _language_model(config, info, where)
         with torch.device("meta"):
-            model = kind.from_config(
-                config, dtype=DTYPES[dtype], attn_implementation=SEAM, trust_remote_code=False
-            )
+            model = kind.from_config(config, dtype=DTYPES[dtype], attn_implementation=SEAM, trust_remote_code=False)
             model.tie_weights()
         self.shell: Any = model
         inside = model.base_model_prefix

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.tasks.encoding.pattern import Pattern
 from pipeline.tasks.encoding.truncate import kept_positions
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class Encoder:
     Args:
         tokenizer: a fast one. labels: the task's. limit: tokens of a sequence, special ones included; None for any.
         overlap: tokens that two neighbouring windows of a long text share.
-        words: whether texts come as lists of words.
+        words: whether texts come as lists of words. pattern: the template that rows are put into; None for none.
         reserved: tokens of the limit that are left for a text which is written on from the row.
         decodes: whether the text is written by a decoder beside what reads the row. end: the token that ends a text.
     """
@@ -31,9 +32,15 @@ class Encoder:
     limit: int | None
     overlap: int = 0
     words: bool = False
+    pattern: Pattern | None = None
     reserved: int = 0
     decodes: bool = False
     end: int | None = None
+
+    @property
+    def fixed(self) -> int:
+        """Tokens of a sequence that are no text of the row's own, where it is one text."""
+        return self.tokenizer.num_special_tokens_to_add() if self.pattern is None else self.pattern.fixed
 
     @property
     def ids(self) -> Mapping[str, int]:

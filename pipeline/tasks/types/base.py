@@ -12,6 +12,7 @@ from torch import Tensor
 from pipeline.errors import InputError
 from pipeline.tasks.data.cells import Cell
 from pipeline.tasks.encoding.encoder import Encoder
+from pipeline.tasks.encoding.pattern import Pattern
 from pipeline.tasks.scoring.metrics import score
 from pipeline.tasks.scoring.scales import Scale
 
@@ -54,6 +55,10 @@ class TaskType(ABC):
     """Whether a sequence answers once, from its pooled vector; else at chosen tokens, from their own."""
     words: ClassVar[bool] = False
     """Whether rows come as words."""
+    templated: ClassVar[bool] = False
+    """Whether rows may stand in a template."""
+    verbal: ClassVar[bool] = False
+    """Whether words of the vocabulary may stand for the labels."""
     outputs: ClassVar[tuple[str, ...] | None] = None
     """The names of the head's outputs; None where they are the labels of the train split."""
     extra: ClassVar[Mapping[str, str]] = {}
@@ -141,14 +146,28 @@ class TaskType(ABC):
 class Sentence(TaskType):
     """A type whose rows are a text or two, answered once."""
 
+    templated = True
+
     def target_of(self, answer: Any, encoder: Encoder) -> dict[str, Any]:
         """`labels` and perhaps `targets` of a row."""
         raise NotImplementedError
 
     def encode(self, encoder: Encoder, chunk: Mapping[str, Sequence[Any]]) -> list[list[Encoded]]:
+        if encoder.pattern is not None:
+            return self._in_template(encoder, encoder.pattern, chunk)
         encoded = encoder.tokenize(*(chunk[column] for column in self.inputs))
         rows = []
         for index, answer in enumerate(chunk[self.target[0]]):
             row = encoder.sequence(encoded, index, encoder.kept(encoded, index))
             rows.append([{**row, "answer": [0], "words": [0], **self.target_of(answer, encoder)}])
+        return rows
+
+    def _in_template(
+        self, encoder: Encoder, pattern: Pattern, chunk: Mapping[str, Sequence[Any]]
+    ) -> list[list[Encoded]]:
+        rows = pattern.encode(chunk, encoder.limit)
+        for row, answer in zip(rows, chunk[self.target[0]], strict=True):
+            gold = self.target_of(answer, encoder)
+            nothing = {name: [] for name in gold}  # a row has one answer, however many sequences it is read in
+            row[:] = [{**one, **(gold if n == 0 else nothing)} for n, one in enumerate(row)]
         return rows
