@@ -15,6 +15,7 @@ with different maps:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class PromptedModel(nn.Module):
         self.backbone = backbone
         self.bank = bank
         self.heads = heads
-        if any(one.verbalizer is not None for one in heads.heads):
+        if not all(one.rows for one in heads.heads):
             backbone.open_vocabulary()
 
     def trainable(self) -> list[nn.Parameter]:
@@ -56,14 +57,16 @@ class PromptedModel(nn.Module):
         mask = batch.attention_mask[batch.example]  # [B, T]
         if self.bank is None:
             types = None if batch.token_type_ids is None else batch.token_type_ids[batch.example]
-            hidden = self.backbone(batch.input_ids[batch.example], mask, types)
+            ids, answer = batch.input_ids[batch.example], batch.answer[batch.example]
+            hidden = self.backbone(ids, mask, types)
+            hidden = self._decoded(hidden, hidden, mask, ids, answer, batch.head, None)
         else:
             hidden = self._prompted(batch, self.bank, places, first_layer)
         row, column = batch.answer[batch.example].nonzero(as_tuple=True)  # [A], [A]
         vectors = self.vectors(hidden, mask, batch.head, row, column)
         at = batch.example[row], column
         targets = None if batch.targets is None else batch.targets[at]  # [A, W]
-        said = self._said(hidden, batch)
+        said = self._said(hidden, batch) | self._tokens(vectors, batch.head[row])
         return self.heads(vectors, row, batch.labels[at], batch.head, batch.unit, targets, said)
 
     def _said(self, hidden: Tensor, batch: Batch) -> dict[int, Tensor]:
@@ -81,6 +84,15 @@ class PromptedModel(nn.Module):
             own = tokens[batch.head[row] == n]
             said[n] = verbalizer.scores(own.view(-1, verbalizer.places, own.shape[1]))
         return said
+
+    def _tokens(self, vectors: Tensor, head: Tensor) -> dict[int, Tensor]:
+        """Head → a score for every token, [A_n, V], of the answers that are tokens. vectors: [A, M]. head: [A]."""
+        written = self.heads.written[head]  # [A]
+        if not bool(written.any()):
+            return {}
+        scores, whose = self.backbone.scores(vectors[written]).float(), head[written]
+        used = torch.unique(whose).tolist()
+        return {n: scores if len(used) == 1 else scores[whose == n] for n in used}
 
     def _prompted(self, batch: Batch, bank: PromptBank, places: int | None, first_layer: int) -> Tensor:
         """Hidden states [B, T, M]: rows go through the backbone in the order of their first layers, and come back."""
@@ -108,13 +120,14 @@ class PromptedModel(nn.Module):
         )
         ids, mask = batch.input_ids[example], batch.attention_mask[example]  # [B, T]
         types = None if batch.token_type_ids is None else batch.token_type_ids[example]
+        head, answer = batch.head[place] if moved else batch.head, batch.answer[example]
         if any(bank.layouts[n] for n in chosen):
             shallow = [0 if bank.layouts[n] is None else length for n, length in zip(chosen, lengths, strict=True)]
-            head = batch.head[place] if moved else batch.head
             soft = None if batch.soft is None else batch.soft[example]
-            hidden = self._with_input_prompts(bank, chosen, shallow, ids, mask, types, states, head, soft)
+            hidden = self._with_input_prompts(bank, chosen, shallow, ids, mask, types, states, head, soft, answer)
         else:
             hidden = self.backbone(ids, mask, types, prompts=states)
+            hidden = self._decoded(hidden, hidden, mask, ids, answer, head, states)
         return hidden[place.argsort()] if moved else hidden
 
     def states(self, prompt: Tensor) -> PromptStates:
@@ -146,6 +159,7 @@ class PromptedModel(nn.Module):
         states: PromptStates,
         head: Tensor,
         soft: Tensor | None,
+        answer: Tensor,
     ) -> Tensor:
         """Hidden states [B, T, M] of the rows' own tokens; on the way the rows are as wide as their prompts make them.
 
@@ -157,7 +171,11 @@ class PromptedModel(nn.Module):
         layouts = [bank.layouts[n] for n in chosen]
         special = torch.tensor(tokenizer.all_special_ids, device=ids.device)
         pad, label = tokenizer.pad_token_id or 0, tokenizer.mask_token_id
-        wide = arrange(ids, mask, types, states.index, layouts, places, special, pad, label, soft)
+        # A decoder writes on from its row: the prompt stands around what is read, and what is written comes behind it.
+        written = self.heads.written[head] & (not self.backbone.info.decodes)  # [B]
+        length = mask.sum(1)
+        text = (answer.int().argmax(1) + 1).where(written, length)
+        wide = arrange(ids, mask, types, states.index, layouts, places, special, pad, label, soft, text)
         needed, most = int(wide.last.max()) + 1, self.backbone.info.context
         if most is not None and needed > most:
             hint = "soft tokens among the embeddings take positions: leave room for them (max_tokens)"
@@ -171,7 +189,40 @@ class PromptedModel(nn.Module):
         read = wide.last.where((wide.read < 0) & self.heads.pooled(head, "last"), wide.read)  # [B]
         elsewhere = (self.heads.pooled(head) & (read >= 0))[:, None]
         column = read[:, None].where(elsewhere, wide.column)  # [B, T]
-        return hidden.gather(1, column[..., None].expand(-1, -1, hidden.shape[2]))
+        at = torch.arange(ids.shape[1], device=ids.device).expand_as(column)
+        behind = (at + (wide.last + 1 - length)[:, None]).clamp(max=hidden.shape[1] - 1)  # of all that is put in
+        column = behind.where(written[:, None] & (at >= text[:, None] - 1), column)
+        own = hidden.gather(1, column[..., None].expand(-1, -1, hidden.shape[2]))
+        return self._decoded(own, hidden, wide.attention_mask, ids, answer, head, states)
+
+    def _decoded(
+        self,
+        hidden: Tensor,
+        memory: Tensor,
+        seen: Tensor,
+        ids: Tensor,
+        answer: Tensor,
+        head: Tensor,
+        states: PromptStates | None,
+    ) -> Tensor:
+        """Hidden states [B, T, M] with those of an encoder-decoder's decoder where rows that are written answer.
+
+        Args:
+            memory: [B, W, M] what the encoder made of the rows. seen: [B, W]. ids: [B, T] what is written stands behind
+                a row's first answer. answer: [B, T]. head: [B]. states: the rows' prompts.
+        """
+        rows = self.heads.written[head].nonzero()[:, 0] if self.backbone.info.decodes else head[:0]  # [S]
+        if not len(rows):
+            return hidden
+        first, count = answer[rows].int().argmax(1), answer[rows].sum(1)  # [S]
+        step = torch.arange(int(count.max()), device=ids.device)  # [U]
+        column = (first[:, None] + step).clamp(max=ids.shape[1] - 1)  # [S, U]
+        tokens, mask = ids[rows].gather(1, column), step < count[:, None]
+        tokens[:, 0] = self.backbone.model.config.decoder_start_token_id
+        own = None if states is None else replace(states, index=states.index[rows], firsts=(), entering={})
+        written = self.backbone.decode(tokens, mask, memory[rows], seen[rows], own)  # [S, U, M]
+        row, place = mask.nonzero(as_tuple=True)
+        return hidden.index_put((rows[row], column[row, place]), written[row, place])
 
     def _entering(self, batch: Batch, example: Tensor, firsts: list[int]) -> dict[int, Tensor]:
         """Layer → the activations [B_l, T, M] of the rows that enter there; those from layer 0 need none."""

@@ -36,7 +36,12 @@ class Writer(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     def __init__(self, step: Step, vocabulary: int, device: torch.device) -> None:
         super().__init__(PreTrainedConfig(vocab_size=vocabulary, num_hidden_layers=1))
         self.step = step
-        self.register_buffer("place", torch.zeros(1, device=device), persistent=False)  # tells `generate` the device
+        self._device = device
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone is: it has no weights of its own to tell."""
+        return self._device
 
     def forward(
         self,

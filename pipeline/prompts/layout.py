@@ -178,6 +178,7 @@ def arrange(
     pad_token_id: int,
     mask_token_id: int | None,
     soft: Tensor | None = None,
+    text: Tensor | None = None,
 ) -> Arranged:
     """Puts each row's prompt into it.
 
@@ -186,6 +187,7 @@ def arrange(
         index: [B], the prompt of each row. layouts, places: of K prompts; None for one that is not put into rows.
         special: ids of the tokenizer's special tokens. pad_token_id: fills rows up. mask_token_id: stands for `label`.
         soft: [B, S], before which of its tokens each piece of a row's template stands; None where none is in one.
+        text: [B], how many of a row's first tokens the layout is about; None for all.
 
     Raises:
         InputError: a layout has a label and the tokenizer no mask token.
@@ -204,7 +206,8 @@ def arrange(
     code, vector = code.to(device)[index], vector.to(device)[index]  # [B, Q]
     inserted = code != _NEVER
     length = attention_mask.sum(1)  # [B]
-    told = _anchors(input_ids, attention_mask, special)  # [B, 7]
+    own = attention_mask if text is None else attention_mask & _before(text, input_ids)
+    told = _anchors(input_ids, own, special)  # [B, 7]
     anchors = (told if soft is None else torch.cat([told, soft], 1)).gather(1, code)  # [B, Q] ascending
     slot = anchors + torch.arange(most, device=device)  # [B, Q] their columns
     at_token = torch.arange(input_ids.shape[1], device=device).expand_as(input_ids)  # [B, T]
@@ -238,6 +241,11 @@ def arrange(
         read=read,
         last=last,
     )
+
+
+def _before(count: Tensor, like: Tensor) -> Tensor:
+    """[B, T] the first columns of each row, [B] many."""
+    return torch.arange(like.shape[1], device=like.device) < count[:, None]
 
 
 def _anchors(input_ids: Tensor, attention_mask: Tensor, special: Tensor) -> Tensor:

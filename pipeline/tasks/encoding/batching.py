@@ -29,7 +29,8 @@ class Batch:
 
     Args:
         input_ids: [R, T] int64.
-        attention_mask: [R, T] bool, True on tokens, False on padding.
+        attention_mask: [R, T] bool, True on tokens, False on padding, and on what an encoder-decoder writes and its
+            encoder does not read.
         token_type_ids: [R, T] int64, or None where the tokenizer has none.
         answer: [R, T] bool, True where the task answers.
         labels: [R, T] int64, class ids at answer positions, `IGNORED` elsewhere and where the gold label is unseen.
@@ -144,6 +145,8 @@ def _padded(sequences: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[s
         labels[index, positions] = one["labels"]
         if segments is not None:
             segments[index, :length] = one["token_type_ids"]
+        if one.get("asked"):
+            mask[index, one["asked"][0] :] = False
         if targets is not None and one.get("targets"):
             own = np.asarray(one["targets"], dtype=np.float32).reshape(len(positions), -1)
             targets[index, positions, : own.shape[1]] = own
