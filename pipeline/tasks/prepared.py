@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.tasks.data.load import Task
+from pipeline.tasks.decoding import Decoding
 from pipeline.tasks.encoding.encode import encode_split, make_encoder
 from pipeline.tasks.encoding.encoded import EncodedSplit, list_lengths
 from pipeline.tasks.heads import Head, Pooling
@@ -40,7 +41,7 @@ class PreparedTask:
         encoded: the encoded rows of each split. answers: each split's gold answers in a column `answer`, and the input
             columns that reading answers needs.
         fingerprints: sha256 of the canonical rows, per split.
-        rules: how rows were read: columns, max_tokens, too_long, overlap, context, template, head, words.
+        rules: how rows were read: columns, max_tokens, too_long, overlap, context, template, head, words, decoding.
         pooled: whether a sequence is read as the pooling says; else where it answers.
         verbalizer: what answers in place of a linear head.
     """
@@ -61,6 +62,11 @@ class PreparedTask:
     @property
     def kind(self) -> TaskType:
         return TASK_TYPES[self.type]
+
+    @property
+    def writing(self) -> Decoding:
+        """How the texts of a task that is written are written."""
+        return Decoding(**(self.rules["decoding"] or {}))
 
     def head(self, pooling: str) -> Head:
         """The task's head where the run pools as said."""
@@ -147,7 +153,7 @@ def prepare_task(
     target, kept = task.kind.target[0], task.kind.kept
     pattern = make_encoder(task, tokenizer, context, predicts).pattern
     where: dict[str, Any] = {"context": context, "cache_dir": cache_dir, "predicts": predicts}
-    told = ("max_tokens", "too_long", "overlap", "template", "head", "words")
+    told = ("max_tokens", "too_long", "overlap", "template", "head", "words", "decoding")
     return PreparedTask(
         name=task.spec.name,
         type=task.spec.type,

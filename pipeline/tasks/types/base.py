@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from pipeline.errors import InputError
@@ -34,6 +35,11 @@ class Reading:
     p: Tensor
     marks: Mapping[str, Sequence[int]]
     row: Mapping[str, Any]
+
+
+def text_reading(text: str, row: Mapping[str, Any]) -> Reading:
+    """What was written for a row, as types that are written read it."""
+    return Reading(torch.empty(0, 0), {}, {**row, "text": text})
 
 
 class TaskType(ABC):

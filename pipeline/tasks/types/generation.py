@@ -16,6 +16,13 @@ SEPARATOR = "\n"
 """Stands between input and text where one model reads both."""
 
 
+def question(sequence: Mapping[str, Any]) -> dict[str, Any]:
+    """What is read of an encoded sequence before it is written on."""
+    asked = sequence["answer"][0] + 1
+    own = {name: sequence[name][:asked] for name in ("input_ids", "token_type_ids") if name in sequence}
+    return {**own, "answer": [asked - 1], "labels": [IGNORED]}
+
+
 class Generation(TaskType):
     """The backbone writes, token after token, what one of the references says (Li & Liang 2021, section 3).
 
