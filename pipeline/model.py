@@ -96,7 +96,7 @@ class PromptedModel(nn.Module):
         lengths = [min(sizes[n], places or sizes[n]) for n in chosen]
         deep = [0 if bank.layouts[n] else length for n, length in zip(chosen, lengths, strict=True)]
         among = {n: k for k, n in enumerate(chosen)}
-        stacked = bank.stack(chosen, deep, [begins[n] for n in chosen])
+        stacked, absent = bank.stack(chosen, deep, [begins[n] for n in chosen])
         states = PromptStates(
             # cast here, once per prompt, and not in the attention, once per row
             layers={layer: prompts.to(self.backbone.dtype) for layer, prompts in stacked.items()},
@@ -104,6 +104,7 @@ class PromptedModel(nn.Module):
             lengths=deep,
             firsts=firsts,
             entering=self._entering(batch, example, firsts),
+            absent=absent,
         )
         ids, mask = batch.input_ids[example], batch.attention_mask[example]  # [B, T]
         types = None if batch.token_type_ids is None else batch.token_type_ids[example]
@@ -115,6 +116,24 @@ class PromptedModel(nn.Module):
         else:
             hidden = self.backbone(ids, mask, types, prompts=states)
         return hidden[place.argsort()] if moved else hidden
+
+    def states(self, prompt: Tensor) -> PromptStates:
+        """The deep prompts of rows [B] that all begin at the embeddings, in any order: for writing token by token.
+
+        The same for every part of a pass: `Backbone.forward`, `Backbone.decode`, and each step of `generate` (where
+        beams are `PromptStates.repeated`). Of one that begins higher up the layers below see nothing.
+        """
+        assert self.bank is not None
+        chosen = sorted(set(prompt.tolist()))
+        lengths = [0 if self.bank.layouts[n] else self.bank.lengths[n] for n in chosen]
+        stacked, absent = self.bank.stack(chosen, lengths, [0] * len(chosen))
+        among = {n: k for k, n in enumerate(chosen)}
+        return PromptStates(
+            layers={layer: prompts.to(self.backbone.dtype) for layer, prompts in stacked.items()},
+            index=torch.tensor([among[n] for n in prompt.tolist()], device=prompt.device),
+            lengths=lengths,
+            absent=absent,
+        )
 
     def _with_input_prompts(
         self,

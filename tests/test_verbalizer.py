@@ -50,7 +50,7 @@ def rows_of(pattern, texts=TEXTS):
 def by_hand(model, texts=TEXTS):
     """Each label's score from the plain language model: whole sequences, one word at a time."""
     backbone = backbone_of(model)
-    tokenizer, whole = backbone.tokenizer, whole_model(backbone.info.folder, backbone.info.causal)
+    tokenizer, whole = backbone.tokenizer, whole_model(backbone.info.folder)
     scores = torch.zeros(len(texts), len(LABELS))
     for r, text in enumerate(texts):
         for c, label in enumerate(LABELS):
@@ -166,7 +166,7 @@ def test_soft_tokens_stand_between_the_templates_words():
     prompted, rows = mixed_model("bert")
     row = next(one for one in rows if one[1] == 4)
     value, ids = prompted.bank.bake(4), row[0][0]["input_ids"]
-    whole = whole_model(backbone.info.folder, False)
+    whole = whole_model(backbone.info.folder)
     look = whole.get_input_embeddings()(torch.tensor(ids))
     cut = ids.index(backbone.tokenizer.convert_tokens_to_ids("i"))  # "it" begins
     wide = torch.cat([look[:1], value[:2], look[1:cut], value[2:], look[cut:]])

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.backbone.attention import SEAM, register_seam
-from pipeline.backbone.layers import Skipped, find_layers
+from pipeline.backbone.layers import Skipped, find_layers, relative_attention
 from pipeline.backbone.load import DTYPES, read_weights
 from pipeline.backbone.source import BackboneInfo, read_config
 from pipeline.errors import InputError
@@ -48,10 +48,12 @@ def read_mapped(info: BackboneInfo, dtype: str, folder: Path, *, first_layer: in
     facts = f"{info.weights}:{info.family}:{dtype}:{transformers.__version__}"
     model = _empty(info, dtype)
     kept = keep(folder, facts, _tensors(model), lambda: _tensors(read_weights(info, dtype)), info.name)
-    if first_layer:
-        layers = find_layers(model, info.layers)
+    own, modules = info.sites[: info.entrances], dict(model.named_modules())
+    if first_layer and all(name in modules for name in own):  # else its layers are one (ALBERT): none can be left out
+        layers = find_layers(model, own)
         for index in range(first_layer):
-            layers[index] = Skipped(layers[index])
+            if relative_attention(layers[index]) is None:  # T5: what the lowest layer says of positions is needed above
+                layers[index] = Skipped(layers[index])
     _fill(model, kept)
     return model.eval()
 
