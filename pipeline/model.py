@@ -15,7 +15,6 @@ with different maps:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from pipeline.backbone import Backbone, PromptStates
 from pipeline.errors import InputError
 from pipeline.prompts import PromptBank, arrange
 from pipeline.tasks import Answers, Batch, HeadBank
+from pipeline.wording import decode_texts, decode_words, read_tokens, read_words
 
 
 class PromptedModel(nn.Module):
@@ -57,45 +57,31 @@ class PromptedModel(nn.Module):
         mask = batch.attention_mask[batch.example]  # [B, T]
         if self.bank is None:
             types = None if batch.token_type_ids is None else batch.token_type_ids[batch.example]
-            ids, answer = batch.input_ids[batch.example], batch.answer[batch.example]
-            hidden = self.backbone(ids, mask, types)
-            hidden = self._decoded(hidden, hidden, mask, ids, answer, batch.head, None)
+            hidden = memory = self.backbone(batch.input_ids[batch.example], mask, types)
+            there = mask
         else:
-            hidden = self._prompted(batch, self.bank, places, first_layer)
+            hidden, memory, there = self._prompted(batch, self.bank, places, first_layer)
+        if self.backbone.info.decodes:
+
+            def states(prompt: Tensor) -> PromptStates | None:
+                return None if self.bank is None else self.states(prompt, places, first_layer)
+
+            hidden = decode_texts(self.backbone, self.heads, batch, hidden, memory, there, states)
+            said = decode_words(self.backbone, self.heads, batch, memory, there, states)
+        else:
+            said = read_words(self.backbone, self.heads, batch, hidden)
         row, column = batch.answer[batch.example].nonzero(as_tuple=True)  # [A], [A]
         vectors = self.vectors(hidden, mask, batch.head, row, column)
+        said |= read_tokens(self.backbone, self.heads, vectors, batch.head[row])
         at = batch.example[row], column
         targets = None if batch.targets is None else batch.targets[at]  # [A, W]
-        said = self._said(hidden, batch) | self._tokens(vectors, batch.head[row])
         return self.heads(vectors, row, batch.labels[at], batch.head, batch.unit, targets, said)
 
-    def _said(self, hidden: Tensor, batch: Batch) -> dict[int, Tensor]:
-        """Verbalizer → a score [U, C] for each label, of the rows that it answers: the language model runs where they
-        are read, and nowhere else. hidden: [B, T, M]."""
-        if batch.read is None:
-            return {}
-        read = batch.read[batch.example] & self.heads.verbal[batch.head][:, None]  # [B, T]
-        row, column = read.nonzero(as_tuple=True)  # [A], [A] unit after unit
-        tokens = self.backbone.scores(hidden[row, column])  # [A, V]
-        said = {}
-        for n in torch.unique(batch.head[row]).tolist():
-            verbalizer = self.heads.heads[n].verbalizer
-            assert verbalizer is not None
-            own = tokens[batch.head[row] == n]
-            said[n] = verbalizer.scores(own.view(-1, verbalizer.places, own.shape[1]))
-        return said
-
-    def _tokens(self, vectors: Tensor, head: Tensor) -> dict[int, Tensor]:
-        """Head → a score for every token, [A_n, V], of the answers that are tokens. vectors: [A, M]. head: [A]."""
-        written = self.heads.written[head]  # [A]
-        if not bool(written.any()):
-            return {}
-        scores, whose = self.backbone.scores(vectors[written]).float(), head[written]
-        used = torch.unique(whose).tolist()
-        return {n: scores if len(used) == 1 else scores[whose == n] for n in used}
-
-    def _prompted(self, batch: Batch, bank: PromptBank, places: int | None, first_layer: int) -> Tensor:
-        """Hidden states [B, T, M]: rows go through the backbone in the order of their first layers, and come back."""
+    def _prompted(
+        self, batch: Batch, bank: PromptBank, places: int | None, first_layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden states [B, T, M] of the rows' own tokens; of their soft tokens, too, [B, W, M], and which of these there
+        are, [B, W]. Rows go through the backbone in the order of their first layers, and come back."""
         begins = [max(first, first_layer) for first in bank.first_layers]
         chosen = sorted(set(batch.prompt.tolist()), key=lambda n: (begins[n], n))  # K
         firsts = [begins[n] for n in batch.prompt.tolist()]  # [B]
@@ -120,17 +106,18 @@ class PromptedModel(nn.Module):
         )
         ids, mask = batch.input_ids[example], batch.attention_mask[example]  # [B, T]
         types = None if batch.token_type_ids is None else batch.token_type_ids[example]
-        head, answer = batch.head[place] if moved else batch.head, batch.answer[example]
         if any(bank.layouts[n] for n in chosen):
             shallow = [0 if bank.layouts[n] is None else length for n, length in zip(chosen, lengths, strict=True)]
-            soft = None if batch.soft is None else batch.soft[example]
-            hidden = self._with_input_prompts(bank, chosen, shallow, ids, mask, types, states, head, soft, answer)
+            head = batch.head[place] if moved else batch.head
+            soft, answer = None if batch.soft is None else batch.soft[example], batch.answer[example]
+            found = self._with_input_prompts(bank, chosen, shallow, ids, mask, types, states, head, soft, answer)
         else:
             hidden = self.backbone(ids, mask, types, prompts=states)
-            hidden = self._decoded(hidden, hidden, mask, ids, answer, head, states)
-        return hidden[place.argsort()] if moved else hidden
+            found = hidden, hidden, mask
+        own, whole, there = (each[place.argsort()] for each in found) if moved else found
+        return own, whole, there
 
-    def states(self, prompt: Tensor) -> PromptStates:
+    def states(self, prompt: Tensor, places: int | None = None, first_layer: int = 0) -> PromptStates:
         """The deep prompts of rows [B] that all begin at the embeddings, in any order: for writing token by token.
 
         The same for every part of a pass: `Backbone.forward`, `Backbone.decode`, and each step of `generate` (where
@@ -138,8 +125,9 @@ class PromptedModel(nn.Module):
         """
         assert self.bank is not None
         chosen = sorted(set(prompt.tolist()))
-        lengths = [0 if self.bank.layouts[n] else self.bank.lengths[n] for n in chosen]
-        stacked, absent = self.bank.stack(chosen, lengths, [0] * len(chosen))
+        sizes = self.bank.lengths
+        lengths = [0 if self.bank.layouts[n] else min(sizes[n], places or sizes[n]) for n in chosen]
+        stacked, absent = self.bank.stack(chosen, lengths, [first_layer] * len(chosen))
         among = {n: k for k, n in enumerate(chosen)}
         return PromptStates(
             layers={layer: prompts.to(self.backbone.dtype) for layer, prompts in stacked.items()},
@@ -160,8 +148,9 @@ class PromptedModel(nn.Module):
         head: Tensor,
         soft: Tensor | None,
         answer: Tensor,
-    ) -> Tensor:
-        """Hidden states [B, T, M] of the rows' own tokens; on the way the rows are as wide as their prompts make them.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden states [B, T, M] of the rows' own tokens; on the way the rows are as wide as their prompts make them,
+        [B, W, M], which is given, too, with which tokens there are, [B, W].
 
         So whatever reads answers finds them where the task put them: no soft token is pooled or labelled (PEFT pools
         one, and does not shift labels). Where a template says where the answer is read, and where a decoder has seen a
@@ -193,36 +182,7 @@ class PromptedModel(nn.Module):
         behind = (at + (wide.last + 1 - length)[:, None]).clamp(max=hidden.shape[1] - 1)  # of all that is put in
         column = behind.where(written[:, None] & (at >= text[:, None] - 1), column)
         own = hidden.gather(1, column[..., None].expand(-1, -1, hidden.shape[2]))
-        return self._decoded(own, hidden, wide.attention_mask, ids, answer, head, states)
-
-    def _decoded(
-        self,
-        hidden: Tensor,
-        memory: Tensor,
-        seen: Tensor,
-        ids: Tensor,
-        answer: Tensor,
-        head: Tensor,
-        states: PromptStates | None,
-    ) -> Tensor:
-        """Hidden states [B, T, M] with those of an encoder-decoder's decoder where rows that are written answer.
-
-        Args:
-            memory: [B, W, M] what the encoder made of the rows. seen: [B, W]. ids: [B, T] what is written stands behind
-                a row's first answer. answer: [B, T]. head: [B]. states: the rows' prompts.
-        """
-        rows = self.heads.written[head].nonzero()[:, 0] if self.backbone.info.decodes else head[:0]  # [S]
-        if not len(rows):
-            return hidden
-        first, count = answer[rows].int().argmax(1), answer[rows].sum(1)  # [S]
-        step = torch.arange(int(count.max()), device=ids.device)  # [U]
-        column = (first[:, None] + step).clamp(max=ids.shape[1] - 1)  # [S, U]
-        tokens, mask = ids[rows].gather(1, column), step < count[:, None]
-        tokens[:, 0] = self.backbone.model.config.decoder_start_token_id
-        own = None if states is None else replace(states, index=states.index[rows], firsts=(), entering={})
-        written = self.backbone.decode(tokens, mask, memory[rows], seen[rows], own)  # [S, U, M]
-        row, place = mask.nonzero(as_tuple=True)
-        return hidden.index_put((rows[row], column[row, place]), written[row, place])
+        return own, hidden, wide.attention_mask
 
     def _entering(self, batch: Batch, example: Tensor, firsts: list[int]) -> dict[int, Tensor]:
         """Layer → the activations [B_l, T, M] of the rows that enter there; those from layer 0 need none."""

@@ -75,6 +75,7 @@ LANGUAGE_MODELS = {
     "gpt2": {"n_embd": 32, "n_layer": 3, "n_head": 4},
     "llama": {**SHAPE, "num_key_value_heads": 2},
     "cohere": {**SHAPE, "num_key_value_heads": 2, "logit_scale": 0.25, "pad_token_id": 0},
+    **{family: CONFIGS[family] for family in ("albert", "distilbert", "gpt_neox", "opt", "opt-post", "t5", "bart")},
 }
 """Families whose language models put different things behind the last layer."""
 
@@ -82,17 +83,27 @@ LANGUAGE_MODELS = {
 @cache
 def language_model(family: str, **changes) -> Path:
     """A folder with a random language model of the family, its head included; made once per test process."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
-
-    from pipeline.backbone.source import is_causal
+    from transformers import AutoConfig
 
     folder = Path(mkdtemp(prefix=f"tiny-lm-{family}-"))
     tokenizer = _tokenizer()
     tokenizer.save_pretrained(folder)
     torch.manual_seed(7)
-    config = AutoConfig.for_model(family, **{"vocab_size": len(tokenizer), **LANGUAGE_MODELS[family], **changes})
-    model = (AutoModelForCausalLM if is_causal(config) else AutoModelForMaskedLM).from_config(config)
+    settings = {"vocab_size": len(tokenizer), **LANGUAGE_MODELS[family], **changes}
+    config = AutoConfig.for_model(family.partition("-")[0], **settings)
+    model = language_models(config).from_config(config)
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.15)  # biases and norms, too: each has its say
     model.save_pretrained(folder)
     return folder
+
+
+def language_models(config):
+    """transformers' own class of language models for a config."""
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
+
+    from pipeline.backbone.source import is_causal
+
+    if config.is_encoder_decoder:
+        return AutoModelForSeq2SeqLM
+    return AutoModelForCausalLM if is_causal(config) else AutoModelForMaskedLM

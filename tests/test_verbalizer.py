@@ -15,7 +15,7 @@ from pipeline.tasks.encoding.pattern import make_pattern
 from tests.backbone.test_vocabulary import STORIES, whole_model
 from tests.families import language_model
 
-MODELS = ("bert", "gpt2", "llama", "stories260K")
+MODELS = ("bert", "gpt2", "llama", "stories260K", "t5", "bart")
 LABELS = ("bad", "good", "so so")
 WORDS = {"bad": ["broken"], "good": ["soon", "now please"], "so so": ["late card lost"]}
 TEXTS = (
@@ -50,13 +50,21 @@ def rows_of(pattern, texts=TEXTS):
 def by_hand(model, texts=TEXTS):
     """Each label's score from the plain language model: whole sequences, one word at a time."""
     backbone = backbone_of(model)
-    tokenizer, whole = backbone.tokenizer, whole_model(backbone.info.folder, backbone.info.causal)
+    tokenizer, whole = backbone.tokenizer, whole_model(backbone.info.folder)
     scores = torch.zeros(len(texts), len(LABELS))
     for r, text in enumerate(texts):
         for c, label in enumerate(LABELS):
             worth = []
             for word in WORDS[label]:
-                if backbone.info.causal:
+                if backbone.info.decodes:
+                    own = tokenizer(word)["input_ids"]
+                    own = own[:-1] if own[-1] == tokenizer.sep_token_id else own
+                    ids, start = tokenizer(f"{text} it was")["input_ids"], whole.config.decoder_start_token_id
+                    how = {"input_ids": torch.tensor([ids]), "decoder_input_ids": torch.tensor([[start, *own]])}
+                    logs = whole(**how).logits[0].log_softmax(-1)
+                    count = len(tokenizer(word, add_special_tokens=False)["input_ids"])
+                    worth.append([logs[at, own[at]] for at in range(len(own) - count, len(own))])
+                elif backbone.info.causal:
                     before = tokenizer(f"{text} it was")["input_ids"]
                     before = before[:-1] if before[-1] == tokenizer.sep_token_id else before
                     both = tokenizer(f"{text} it was {word}")["input_ids"]
@@ -99,7 +107,7 @@ def mixed_model(model):
     patterns = [
         pattern_of(model),
         pattern_of(model, "{2} {text} {1} it was {mask}"),
-        pattern_of(model, "{text} it is" if info.causal else "{text} it is {mask} now", verbal=False),
+        pattern_of(model, "{text} it is {mask} now" if info.predicts == "mask" else "{text} it is", verbal=False),
     ]
     heads = [make_head("classification", LABELS, "last" if one.pooled else None, one.verbalizer) for one in patterns]
     kinds = [  # pattern, layout, shape
@@ -166,7 +174,7 @@ def test_soft_tokens_stand_between_the_templates_words():
     prompted, rows = mixed_model("bert")
     row = next(one for one in rows if one[1] == 4)
     value, ids = prompted.bank.bake(4), row[0][0]["input_ids"]
-    whole = whole_model(backbone.info.folder, False)
+    whole = whole_model(backbone.info.folder)
     look = whole.get_input_embeddings()(torch.tensor(ids))
     cut = ids.index(backbone.tokenizer.convert_tokens_to_ids("i"))  # "it" begins
     wide = torch.cat([look[:1], value[:2], look[1:cut], value[2:], look[cut:]])

@@ -83,8 +83,8 @@ class BackboneInfo:
 
     @property
     def predicts(self) -> str:
-        """What its language model predicts: the token at a "mask", the "next" one, or a "text" for the one it reads."""
-        return "text" if self.decodes else "next" if self.causal else "mask"
+        """What its language model predicts: the token at a "mask", the "next" one, or its own decoder's "answer"."""
+        return "answer" if self.decodes else "next" if self.causal else "mask"
 
     @property
     def fingerprint(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -31,9 +32,10 @@ class RowReader:
         self.name = name
         self.identity = identity
         self.kind = TASK_TYPES[identity.type]
-        self.spec = identity.spec(name)
+        spec = identity.spec(name)
+        self.spec = replace(spec, columns={})  # rows to answer may use either name, see `read`
         self.threshold = artifact.manifest.threshold
-        task = Task(self.spec, identity.labels, identity.metric, splits={}, fingerprints={})
+        task = Task(spec, identity.labels, identity.metric, splits={}, fingerprints={})
         encoder = make_encoder(task, tokenizer, info.context, info.predicts)
         self.limit = encoder.limit
         pattern = encoder.pattern

@@ -8,17 +8,17 @@ import torch
 from pipeline.backbone import check_vocabulary, describe, load_backbone
 from pipeline.errors import InputError
 from tests.conftest import SHARED
-from tests.families import LANGUAGE_MODELS, language_model
+from tests.families import LANGUAGE_MODELS, language_model, language_models
 from tests.tiny import tiny_backbone
 
 IDS = torch.tensor([[2, 11, 7, 9, 3], [2, 8, 20, 3, 0]])
 STORIES = SHARED / "models" / "stories260K"
 
 
-def whole_model(folder, causal):
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+def whole_model(folder):
+    from transformers import AutoConfig
 
-    kind = AutoModelForCausalLM if causal else AutoModelForMaskedLM
+    kind = language_models(AutoConfig.from_pretrained(folder))
     return kind.from_pretrained(folder, attn_implementation="eager").eval()
 
 
@@ -32,8 +32,12 @@ def test_scores_at_chosen_positions_are_the_language_models_own(family, tmp_path
     for mapped in (None, tmp_path):
         backbone = load_backbone(str(folder), mapped=mapped)
         with torch.no_grad():
-            found = backbone.scores(backbone(IDS, mask)[row, column])  # [A, V]
-            whole = whole_model(folder, backbone.info.causal)(input_ids=IDS, attention_mask=mask.long()).logits
+            hidden, how = backbone(IDS, mask), {"input_ids": IDS, "attention_mask": mask.long()}
+            if backbone.info.decodes:
+                hidden = backbone.decode(IDS.flip(1), torch.ones_like(mask), hidden, mask)
+                how["decoder_input_ids"] = IDS.flip(1)
+            found = backbone.scores(hidden[row, column])  # [A, V]
+            whole = whole_model(folder)(**how).logits
         assert torch.allclose(found, whole[row, column], atol=1e-4, rtol=1e-4)
         assert not any(p.requires_grad for p in backbone.parameters())
 
@@ -83,6 +87,6 @@ def test_the_whole_language_model_around_a_backbone_generates(family):
     how = {"max_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
     with vocabulary.around(backbone.model) as whole:
         found = whole.generate(input_ids=IDS[:1], attention_mask=torch.ones(1, 5), **how)
-    expected = whole_model(folder, True).generate(input_ids=IDS[:1], attention_mask=torch.ones(1, 5), **how)
+    expected = whole_model(folder).generate(input_ids=IDS[:1], attention_mask=torch.ones(1, 5), **how)
     assert torch.equal(found, expected)
     assert backbone.scores(torch.zeros(1, 32)).shape == (1, backbone.info.vocabulary)

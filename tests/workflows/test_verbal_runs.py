@@ -116,7 +116,7 @@ BAD = {
     ),
     "own soft tokens": (
         {PROMPT: "prompt: {method: p_tuning}", INTENT: INTENT + ', template: "{2} {text}"'},
-        ["tasks.0.template", "not those of prompt.template"],
+        ["tasks.intent.template", "not those of prompt.template"],
     ),
     "token task": (
         {SLOTS: SLOTS, PROMPT: "prompt: {method: hard}"},
@@ -124,7 +124,7 @@ BAD = {
     ),
     "field": (
         {INTENT: INTENT + ', template: "{txet} {mask}"'},
-        ["tasks.0.template", "unknown field in the template", "did you mean 'text'?"],
+        ["tasks.intent.template", "unknown field in the template", "did you mean 'text'?"],
     ),
 }
 

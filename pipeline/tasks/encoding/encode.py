@@ -110,7 +110,7 @@ def make_encoder(
     tokenizer = split_words_tokenizer(tokenizer) if words else tokenizer
     writing = spec.writing
     if writing is not None:
-        decodes = predicts == "text"
+        decodes = predicts == "answer"
         reserved, end = 0 if decodes else writing.max_new_tokens, end_of_text(tokenizer)
         return Encoder(tokenizer, task.labels, limit, reserved=reserved, decodes=decodes, end=end)
     verbal, where = spec.head == "verbalizer", f"task {spec.name!r}"

@@ -26,12 +26,14 @@ class Pattern:
     Args:
         template: a decoder's without its mask. verbalizer: of the task; None where a linear head reads.
         tokenizer: a fast one. ends: whether the answer follows at the end, so that no special token may stand there.
+        apart: whether it is not read in the row at all but in what a decoder of its own says of it.
     """
 
     template: Template
     verbalizer: Verbalizer | None
     tokenizer: PreTrainedTokenizerBase
     ends: bool
+    apart: bool = False
 
     @property
     def pooled(self) -> bool:
@@ -43,8 +45,12 @@ class Pattern:
         """Tokens that every row has: the template's, the special ones, those that the longest word adds."""
         blank = dict.fromkeys(self.template.fields, "")
         text, _ = self.template.fill(blank, self._mask)
-        added = self.verbalizer.longest if self.verbalizer is not None else 0
-        return len(self.tokenizer(text)["input_ids"]) + added
+        return len(self.tokenizer(text)["input_ids"]) + max(map(len, self._added))
+
+    @property
+    def _added(self) -> tuple[tuple[int, ...], ...]:
+        """Of each sequence of a row the tokens behind the place of its answer."""
+        return ((),) if self.verbalizer is None or self.apart else self.verbalizer.added
 
     @property
     def _mask(self) -> str:
@@ -75,7 +81,7 @@ class Pattern:
         count = len(ids)
         while self.ends and count and pieces[count - 1] is None:
             count -= 1
-        added = self.verbalizer.added if self.verbalizer is not None else ((),)
+        added, inside = self._added, self.verbalizer is not None and not self.apart
         full = count + max(map(len, added))
         kept = list(range(count))
         if limit is not None and full > limit:
@@ -92,7 +98,7 @@ class Pattern:
             if types is not None:
                 row["token_type_ids"] = [0] * len(row["input_ids"])
             row["soft"] = [at + len(more) if at > read else at for at in soft]
-            row["read"] = list(range(read, cut + len(more))) if self.verbalizer is not None else []
+            row["read"] = list(range(read, cut + len(more))) if inside else []
             answer = [0] if self.pooled else [read]
             row |= {"answer": answer if n == 0 else [], "words": [0] if n == 0 else []}
             sequences.append({**row, "full_length": len(row["input_ids"]) + count - len(kept)})
@@ -156,20 +162,28 @@ def make_pattern(
     if masked and not read.masked:
         what = "the template has no {mask}, where this backbone would say a label's words"
         raise InputError(what, where=f"{where}, template", found=template, expected="{mask} once")
+    apart = predicts == "answer"
+    gap, lead = (None, _lead(tokenizer)) if apart else (read.gap, ())
+    verbalizer = make_verbalizer(words, labels, tokenizer, masked=masked, gap=gap, lead=lead, where=where_words)
     if not masked:
-        read = _at_the_end(read, f"{where}, template")
-    gap = parse_template(template, fields).gap
-    verbalizer = make_verbalizer(words, labels, tokenizer, masked=masked, gap=gap, where=where_words)
-    return Pattern(read, verbalizer, tokenizer, ends=not masked)
+        read = _at_the_end(read, f"{where}, template", apart)
+    return Pattern(read, verbalizer, tokenizer, ends=not masked and not apart, apart=apart)
 
 
-def _at_the_end(read: Template, where: str) -> Template:
+def _lead(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The special tokens that a text begins with: an encoder-decoder's answers have them, too (BART)."""
+    text = tokenizer("a", return_special_tokens_mask=True)
+    first = text["special_tokens_mask"].index(0)
+    return list(text["input_ids"][:first])
+
+
+def _at_the_end(read: Template, where: str, apart: bool) -> Template:
     """A template as a decoder takes it."""
     if read.masked and read.pieces[-1].kind != "mask":
         what = "a decoder says the label's words at the template's end, and this one goes on after its {mask}"
         raise InputError(what, where=where, found=read.text, expected="{mask} at the end, or none")
     opened = read.open_ended()
-    if opened.pieces[-1].kind == "soft":
+    if opened.pieces[-1].kind == "soft" and not apart:
         what = "the template ends with soft tokens, and a decoder reads the label's first word at its last word"
         raise InputError(what, where=where, found=read.text, hint="put a word or a field behind them")
     return opened

@@ -35,7 +35,8 @@ class Verbalizer:
     its answer and at each of the tokens put in behind it: Q places in all.
 
     Args:
-        added: [S] the tokens that each sequence has behind the place of its answer.
+        added: [S] the tokens that each sequence has behind the place of its answer; of an encoder-decoder behind its
+            decoder's start.
         picks: of each token of each word: place among the Q, token, label, and its share of the label's score.
         labels: C.
     """
@@ -48,6 +49,11 @@ class Verbalizer:
     def places(self) -> int:
         """Q."""
         return sum(len(one) + 1 for one in self.added)
+
+    @property
+    def at(self) -> list[tuple[int, int]]:
+        """[Q] the places: sequence, and token in it."""
+        return [(n, token) for n, one in enumerate(self.added) for token in range(len(one) + 1)]
 
     @property
     def longest(self) -> int:
@@ -88,7 +94,8 @@ def make_verbalizer(
     tokenizer: PreTrainedTokenizerBase,
     *,
     masked: bool,
-    gap: str = " ",
+    gap: str | None = " ",
+    lead: Sequence[int] = (),
     where: str | None = None,
 ) -> Verbalizer:
     """A task's verbalizer.
@@ -96,7 +103,7 @@ def make_verbalizer(
     Args:
         words: by default a label is its own word, `not_entailment` read as "not entailment".
         masked: whether words are read at masks; else one token after the other.
-        gap: what stands before a word.
+        gap: what stands before a word; None where a text begins with it. lead: tokens before every word.
 
     Raises:
         InputError: see `_tokens_of`.
@@ -112,7 +119,7 @@ def make_verbalizer(
         for one in begins:
             if not any(other[: len(one)] == one for other in longest):
                 longest.append(one)
-        added = tuple(longest)
+        added = tuple((*lead, *one) for one in longest)
     starts = [sum(len(one) + 1 for one in added[:n]) for n in range(len(added))]
     picks = []
     for label, own in enumerate(tokens):
@@ -120,14 +127,16 @@ def make_verbalizer(
             if masked:
                 start = starts[sizes.index(len(word))]
             else:
-                start = starts[next(n for n, one in enumerate(added) if one[: len(word) - 1] == word[:-1])]
+                start = starts[next(n for n, one in enumerate(longest) if one[: len(word) - 1] == word[:-1])] + len(
+                    lead
+                )
             share = 1.0 / (len(own) * len(word))
             picks += [(start + place, token, label, share) for place, token in enumerate(word)]
     return Verbalizer(added, tuple(picks), len(labels))
 
 
 def _tokens_of(
-    words: Words | None, labels: Sequence[str], tokenizer: PreTrainedTokenizerBase, gap: str, where: str | None
+    words: Words | None, labels: Sequence[str], tokenizer: PreTrainedTokenizerBase, gap: str | None, where: str | None
 ) -> list[list[tuple[int, ...]]]:
     """Each label's words as tokens.
 
@@ -163,8 +172,10 @@ def _tokens_of(
     return tokens
 
 
-def continuation(tokenizer: PreTrainedTokenizerBase, gap: str, word: str) -> tuple[int, ...]:
-    """The tokens of a word as it goes on after some text, not as a text begins."""
+def continuation(tokenizer: PreTrainedTokenizerBase, gap: str | None, word: str) -> tuple[int, ...]:
+    """The tokens of a word as it goes on after some text, or, without a gap, as a text begins."""
+    if gap is None:
+        return tuple(tokenizer(word, add_special_tokens=False)["input_ids"])
     before = tokenizer(":", add_special_tokens=False)["input_ids"]
     both = tokenizer(f":{gap}{word}", add_special_tokens=False)["input_ids"]
     if both[: len(before)] == before:
