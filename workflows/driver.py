@@ -67,6 +67,7 @@ class Driver:
                 tokenizer,
                 context=self.graph.text_context,
                 cache_dir=self.graph.config.cache_folder,
+                predicts=self.graph.info.predicts,
             )
             prepared.save(partial)
             facts = {s: {"rows": len(e), "truncated": e.truncated} for s, e in prepared.encoded.items()}

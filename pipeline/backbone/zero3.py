@@ -179,7 +179,7 @@ def load_sharded(info: BackboneInfo, dtype: str) -> Zero3Backbone:
 
 def deepspeed_config(info: BackboneInfo, dtype: str) -> dict[str, Any]:
     """DeepSpeed's configuration for a frozen backbone, sized so that about two layers are gathered at a time."""
-    layer = max(1, (info.parameters - info.vocabulary * info.width) // info.layers)
+    layer = max(1, (info.parameters - info.vocabulary * info.embedding) // info.layers)
     return {
         "train_micro_batch_size_per_gpu": 1,  # DeepSpeed only reports it: batches are ours
         "gradient_accumulation_steps": 1,

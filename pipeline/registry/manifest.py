@@ -13,8 +13,9 @@ from pipeline.backbone import BackboneInfo
 from pipeline.backbone.source import BUILT_IN
 from pipeline.errors import InputError, nearest, raise_all
 from pipeline.prompts import METHODS, parse_layout
-from pipeline.tasks import TASK_TYPES, Pooling, PreparedTask, check_task_name
+from pipeline.tasks import TASK_TYPES, DataSource, Pooling, PreparedTask, TaskSpec, check_task_name
 from pipeline.tasks.encoding.windows import OVERLAP
+from pipeline.tasks.spec import check_template
 
 FORMAT_VERSION = 4
 """Version 1 had one `first_layer` for all members and counted the layers from there; version 2 knew deep prompts only,
@@ -73,12 +74,35 @@ class TaskIdentity(Section):
     metric: Text
     overlap: Annotated[int, Field(ge=0)] = OVERLAP
     """Tokens that windows of a long text share."""
+    template: Text | None = None
+    """What rows are put into, in words; None for nothing."""
+    head: Literal["linear", "verbalizer"] = "linear"
+    """What answers: numbers of the artifact's own, or words of the backbone's vocabulary."""
+    words: dict[str, tuple[Text, ...]] | None = None
+    """Of the verbalizer: label → its words; None for the labels' own names."""
 
     @classmethod
     def of(cls, task: PreparedTask) -> TaskIdentity:
         """The identity of a prepared task."""
-        rules = {key: task.rules[key] for key in ("columns", "max_tokens", "too_long", "overlap")}
+        same = ("columns", "max_tokens", "too_long", "overlap", "template", "head")
+        rules = {key: task.rules[key] for key in same}
+        words = task.rules["words"]
+        rules["words"] = None if words is None else {label: tuple(own) for label, own in words.items()}
         return cls.model_validate({"type": task.type, "labels": task.labels, "metric": task.metric, **rules})
+
+    def spec(self, name: str) -> TaskSpec:
+        """The task as far as reading its rows goes."""
+        return TaskSpec(
+            name,
+            self.type,
+            DataSource(),
+            columns=self.columns,
+            max_tokens=self.max_tokens,
+            overlap=self.overlap,
+            template=self.template,
+            head=self.head,
+            words=self.words,
+        )
 
     @model_validator(mode="after")
     def _sound(self) -> TaskIdentity:
@@ -89,6 +113,10 @@ class TaskIdentity(Section):
             raise ValueError(f"{len(self.labels)} labels do not fit the {len(outputs)} outputs of {self.type!r}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("a label occurs twice")
+        if problems := check_template(self.spec("task")):
+            raise ValueError(problems[0].message)
+        if self.words is not None and set(self.words) != set(self.labels):
+            raise ValueError(f"words of {', '.join(self.words)} do not fit the labels {', '.join(self.labels)}")
         return self
 
 
@@ -117,7 +145,7 @@ class Facts(Section):
     """A shared prompt has neither task nor head."""
     name: Text
     """The task's name; `SHARED_PROMPT` for a shared prompt."""
-    method: Literal["deep", "prefix", "prompt_tuning", "p_tuning", "head"] = "deep"
+    method: Literal["deep", "prefix", "prompt_tuning", "p_tuning", "head", "hard"] = "deep"
     """How the prompts were trained; what they are is either keys and values or vectors among the embeddings."""
     layout: Text | None = None
     """Where input prompts stand in a row, as `parse_layout` reads it; None for deep ones."""
@@ -137,8 +165,8 @@ class Facts(Section):
     have them."""
     segments: Literal["own", "none"] = "own"
     """Whether the second text of a pair is told apart where the backbone can; PEFT's class for questions cannot."""
-    head: Literal["linear", "tanh"] = "linear"
-    """What a head is: a linear map, or one behind a layer of its own with tanh, as PEFT's sentence heads have it."""
+    bent: bool = False
+    """Whether each head has a layer of its own, with tanh, before its linear map, as PEFT's sentence heads have it."""
     task: TaskIdentity | None
     backbone: BackboneIdentity
     data: dict[str, Sha256]
@@ -190,6 +218,8 @@ class Manifest(Facts):
                 raise ValueError(error.message) from error
         if self.positions == "shifted" and (self.layout is not None or max(self.first_layers)):
             raise ValueError("positions can be shifted for prompts in all layers only")
+        if self.positions == "shifted" and self.task is not None and self.task.type == "generation":
+            raise ValueError("what is written has positions of its own: they cannot be shifted")
         if self.pooling == "prompt" and self.layout is None:
             raise ValueError("pooling 'prompt' reads a soft token, of which deep prompts have none")
         shape = (self.embedding,) if self.layout is not None else (self.heads, self.head_size)
@@ -219,9 +249,10 @@ class Manifest(Facts):
         if self.task is not None:
             head: dict[str, tuple[int, ...]] = {}
             for n in range(len(self.lengths)):
-                head[f"weight.{n}"] = (len(self.task.labels), self.width)
-                head[f"bias.{n}"] = (len(self.task.labels),)
-                if self.head == "tanh":
+                rows = len(self.task.labels) if self.task.head == "linear" else 0
+                head[f"weight.{n}"] = (rows, self.width)
+                head[f"bias.{n}"] = (rows,)
+                if self.bent:
                     head |= {f"bend.{n}": (self.width, self.width), f"bend_bias.{n}": (self.width,)}
             files["head.safetensors"] = head
         return files

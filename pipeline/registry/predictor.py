@@ -8,7 +8,7 @@ and every row gets what it would get alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -24,7 +24,7 @@ from pipeline.prompts import COMBINATIONS, PromptBank, parse_layout
 from pipeline.registry.artifact import Artifact, check_backbone
 from pipeline.registry.manifest import BackboneIdentity
 from pipeline.registry.rows import RowReader
-from pipeline.tasks import Example, HeadBank, collate, length_batches, make_head
+from pipeline.tasks import Example, Head, HeadBank, collate, length_batches
 
 TOKENS_PER_FORWARD = 8192
 """Of the widest batch before its rows are repeated per member: long rows share batches with fewer others."""
@@ -66,7 +66,7 @@ class Predictor:
                 raise InputError("a shared prompt answers nothing: it has no head", where=f"artifact {manifest.name!r}")
             check_backbone(artifact, backbone.info)
             self.readers[name] = RowReader(name, artifact, backbone.tokenizer, backbone.info)
-        self._group = _Group(backbone, artifacts)
+        self._group = _Group(backbone, artifacts, {name: reader.head for name, reader in self.readers.items()})
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The answers, in the order of the rows.
@@ -147,21 +147,17 @@ class Predictor:
 class _Group:
     """The prompts of all tasks, in one bank."""
 
-    def __init__(self, backbone: Backbone, artifacts: Mapping[str, Artifact]) -> None:
+    def __init__(self, backbone: Backbone, artifacts: Mapping[str, Artifact], heads_of: Mapping[str, Head]) -> None:
         self.members: dict[str, range] = {}  # name → its places in the bank, which are those in the head bank
         self.manifests = {name: artifact.manifest for name, artifact in artifacts.items()}
         every = [(artifact.manifest, member) for artifact in artifacts.values() for member in artifact.members]
         for name, artifact in artifacts.items():
             start = self.members[next(reversed(self.members))].stop if self.members else 0
             self.members[name] = range(start, start + len(artifact.members))
-        shapes = []
-        for manifest, _ in every:
-            assert manifest.task is not None
-            head = make_head(manifest.task.type, manifest.task.labels, manifest.pooling)
-            shapes.append(replace(head, bent=manifest.head == "tanh"))
+        shapes = [heads_of[name] for name, own in self.members.items() for _ in own]
         layouts = [None if manifest.layout is None else parse_layout(manifest.layout) for manifest, _ in every]
         moving = [manifest.positions == "shifted" for manifest, _ in every]
-        bank = PromptBank([member.prompt for _, member in every], backbone.info.layers, layouts, moving)
+        bank = PromptBank([member.prompt for _, member in every], backbone.info.layers, layouts, moving=moving)
         heads = HeadBank(shapes, backbone.info.width, [0] * len(every))
         for n, (_, member) in enumerate(every):
             assert member.weight is not None and member.bias is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from pipeline.backbone import BackboneInfo
 from pipeline.errors import InputError
 from pipeline.registry.artifact import Artifact
-from pipeline.tasks import TASK_TYPES, DataSource, Example, Reading, Task, TaskSpec
+from pipeline.tasks import TASK_TYPES, Example, Reading, Task, make_head
 from pipeline.tasks.data.checks import canonical_row
 from pipeline.tasks.encoding.encode import RowEncoder, make_encoder
 
@@ -31,14 +32,18 @@ class RowReader:
         self.name = name
         self.identity = identity
         self.kind = TASK_TYPES[identity.type]
-        self.spec = TaskSpec(
-            name, identity.type, DataSource(), max_tokens=identity.max_tokens, overlap=identity.overlap
-        )
+        spec = identity.spec(name)
+        self.spec = replace(spec, columns={})  # rows to answer may use either name, see `read`
         self.threshold = artifact.manifest.threshold
         self.segments = artifact.manifest.segments == "own"
-        task = Task(self.spec, identity.labels, identity.metric, splits={}, fingerprints={})
-        encoder = make_encoder(task, tokenizer, info.context)
+        task = Task(spec, identity.labels, identity.metric, splits={}, fingerprints={})
+        encoder = make_encoder(task, tokenizer, info.context, info.predicts)
         self.limit = encoder.limit
+        pattern = encoder.pattern
+        verbalizer = None if pattern is None else pattern.verbalizer
+        pooling = artifact.manifest.pooling if pattern is None or pattern.pooled else None
+        head = make_head(identity.type, identity.labels, pooling, verbalizer)
+        self.head = replace(head, bent=artifact.manifest.bent)
         self._encode = RowEncoder(self.kind, encoder)
 
     def read(self, raw: Mapping[str, Any]) -> dict[str, Any] | InputError:
@@ -84,7 +89,7 @@ class RowReader:
             if full > length and self.identity.too_long == "refuse":
                 expected = f"at most {self.limit} tokens"
                 raise InputError("the row is longer than allowed", where=where, found=full, expected=expected)
-            if not length or not one["answer"]:
+            if not length or not (one["answer"] or encoded[place]):
                 raise InputError("the tokenizer gives no token for the row", where=where)
             if not self.segments and "token_type_ids" in one:
                 one["token_type_ids"] = [0] * length

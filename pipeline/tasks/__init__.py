@@ -11,6 +11,7 @@ from pipeline.tasks.mixture import Mixture
 from pipeline.tasks.prepared import PreparedTask, make_head, prepare_task
 from pipeline.tasks.scoring.metrics import score
 from pipeline.tasks.scoring.scales import Evidence, Gold
+from pipeline.tasks.scoring.verbalizer import Verbalizer
 from pipeline.tasks.spec import SPLITS, DataSource, TaskSpec, check_spec, check_task_name
 from pipeline.tasks.types import TASK_TYPES, Reading, TaskType
 
@@ -34,6 +35,7 @@ __all__ = [
     "Task",
     "TaskSpec",
     "TaskType",
+    "Verbalizer",
     "check_spec",
     "check_task_name",
     "collate",

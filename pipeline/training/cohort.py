@@ -103,6 +103,10 @@ class Cohort:
         for search in (one for one in self.searches if not one.done):
             for split in ("train", "dev"):
                 self.trunks.prepare(search.task, split, search.first_layers, self.world)
+        for s, search in enumerate(self.searches):
+            if not search.settings.steps:  # nothing of it is trained: a look at dev is all
+                self._evaluate(s)
+                self.world.event(stage="adapt", task=search.task.name, done=1, total=1, note="scored as it is")
         self._admit()
         while self.active:
             self.trainer.update(self._passes(), self._factors())

@@ -27,7 +27,7 @@ def model_of(family):
     prompts = [torch.randn(*shape, generator=draw) for shape in (*shapes, info.prompt_shape(3, 0, False))]
     layouts = [*[None] * len(LENGTHS), parse_layout("front")]
     return PromptedModel(
-        backbone, PromptBank(prompts, info.layers, layouts, [*MOVING, False]), heads_of(info.width, "first")
+        backbone, PromptBank(prompts, info.layers, layouts, moving=[*MOVING, False]), heads_of(info.width, "first")
     )
 
 
@@ -73,4 +73,4 @@ def test_a_prompt_that_moves_tokens_stands_in_all_layers():
     """What lies below a prompt's first layer is computed once for all prompts, with the rows' own positions."""
     for shape, layout in (((2, 2, 4, 3, 8), None), ((3, 32), parse_layout("front"))):
         with pytest.raises(ValueError, match="in all layers"):
-            PromptBank([torch.zeros(shape)], 3, [layout], [True])
+            PromptBank([torch.zeros(shape)], 3, [layout], moving=[True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
@@ -9,6 +10,7 @@ from workflows.config.settings import Config
 
 if TYPE_CHECKING:
     from pipeline.backbone import BackboneInfo
+    from pipeline.tasks import Task
 
 
 def check_sizes(config: Config, info: BackboneInfo) -> list[InputError]:
@@ -42,10 +44,30 @@ def check_prompts(config: Config, info: BackboneInfo) -> list[InputError]:
         problems.append(no_mask_token())
     if layout is not None and info.causal and not {*layout.anchors} - {"end", "after_text"}:
         for task in config.tasks:
-            if task.type == "token":
+            if task.type == "token" or task.spec(config.seed, config.prompt).head == "verbalizer":
                 what, found = "a decoder's words do not see soft tokens behind them", config.prompt.layout
                 hint = "put some in front, or use deep prompts"
                 problems.append(InputError(what, where=f"prompt, task {task.name!r}", found=found, hint=hint))
+    return problems
+
+
+def check_templates(info: BackboneInfo, tasks: Mapping[str, Task]) -> list[InputError]:
+    """What only the backbone can tell of templates and label words: tokens, a mask, a language-model head."""
+    from pipeline.backbone import check_vocabulary, load_tokenizer
+    from pipeline.tasks.encoding.encode import make_encoder
+
+    problems = []
+    worded = [task for task in tasks.values() if task.spec.template is not None]
+    for task in worded:
+        try:
+            make_encoder(task, load_tokenizer(info), info.context, info.predicts)
+        except InputError as problem:
+            problems.append(problem)
+    if any(task.spec.head == "verbalizer" for task in worded):
+        try:
+            check_vocabulary(info)
+        except InputError as problem:
+            problems.append(problem)
     return problems
 
 

@@ -66,7 +66,7 @@ def search(info: BackboneInfo, step: Pass, dev: Pass, prompt: tuple[int, int, bo
     Args:
         prompt: P, its first layer (those below do not count here), whether it stands among the tokens.
     """
-    looks = -(-steps // every)
+    looks = -(-steps // every) or 1  # of what is not trained, one
     train, look = (Pass(one.tokens, one.length, *prompt) for one in (step, dev))
     return steps * training(info, train) + looks * forward(info, look)
 

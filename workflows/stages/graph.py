@@ -21,7 +21,7 @@ from pipeline.tasks import Task
 from pipeline.training.candidates import Candidate
 from pipeline.training.halving import deal_cells
 from workflows.config.settings import Config
-from workflows.config.sizes import check_sizes
+from workflows.config.sizes import check_sizes, check_templates
 from workflows.stages.loading import load_tasks, source_fingerprint
 from workflows.stages.stage import Stage, Standing, standing
 
@@ -92,7 +92,8 @@ class RunGraph:
         longest = max(one for name in self.config.adapt_tasks for one in self.config.adapt_for(name).lengths)
         if self.config.pretrain is not None:
             longest = max(longest, prompt.length)
-        return context - longest - ("label" in (prompt.template or "").split())
+        layout = prompt.recipe.arrangement
+        return context - longest - (layout is not None and layout.label is not None)
 
     @property
     def first_layer(self) -> int:
@@ -188,9 +189,11 @@ class RunGraph:
 
     def _prepare(self, task: Task) -> Stage:
         spec = task.spec
+        worded = {} if spec.template is None else {"template": spec.template, "head": spec.head, "words": spec.words}
         return Stage(
             f"prepare/{spec.name}",
             {
+                **worded,
                 "data": dict(task.fingerprints),
                 "type": spec.type,
                 "metric": task.metric,
@@ -210,6 +213,11 @@ class RunGraph:
         tasks = {f"task {name}": prepare[name].fingerprint for name in self.pretrain_stage_tasks}
         prompt = {**self.prompt, "length": self.config.prompt.length}
         return Stage("pretrain", {**self._model, "pretrain": how, "prompt": prompt, **tasks})
+
+    @property
+    def verbal(self) -> bool:
+        """Whether any task that is trained on or answered is answered by words of the backbone's vocabulary."""
+        return any(self.tasks[name].spec.head == "verbalizer" for name in self._used)
 
     @property
     def pretrain_stage_tasks(self) -> tuple[str, ...]:
@@ -266,7 +274,7 @@ def build_graph(config: Config, on_event: Callable[[Mapping[str, Any]], None] = 
     for one in unsound.values():
         problems += one.problems if isinstance(one, InputErrors) else [one]
     if info is not None:
-        problems += check_sizes(config, info)
+        problems += check_sizes(config, info) + check_templates(info, tasks)
         try:
             if config.prompt.source is not None:
                 source_fingerprint(config, info)

@@ -33,6 +33,7 @@ def replica_payload(graph: RunGraph) -> dict[str, Any]:
     return {
         "backbone": backbone_payload(graph),
         "weights": str(graph.config.cache_folder / "weights"),
+        "vocabulary": graph.verbal,
         "pooling": graph.pooling,
         "trunk": None if folder is None or trunk is None else {"folder": str(folder), "max_bytes": trunk.max_bytes},
     }
@@ -46,6 +47,7 @@ def pretrain_payload(graph: RunGraph, out: Path, sharding: str, rows: int) -> di
     return {
         "backbone": backbone_payload(graph),
         "sharding": sharding,
+        "vocabulary": graph.verbal,
         "tasks": folders,
         "prompt": _prompt(graph),
         "out": str(out),

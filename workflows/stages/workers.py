@@ -53,6 +53,8 @@ def pretrain(payload: Payload, world: World) -> dict[str, Any]:
         backbone: Backbone = load_sharded(info, payload["backbone"]["dtype"])
     else:
         backbone = open_backbone(payload["backbone"])
+    if payload["vocabulary"]:
+        backbone.open_vocabulary()
     before = backbone.checksum()
     tasks = {name: PreparedTask.load(Path(folder)) for name, folder in payload["tasks"].items()}
     recipe, _, source = _prompt(payload["prompt"])
@@ -71,6 +73,8 @@ class Replica:
 
     def __init__(self, payload: Payload) -> None:
         self.backbone = open_backbone(payload["backbone"], payload["weights"])
+        if payload["vocabulary"]:
+            self.backbone.open_vocabulary()
         self.checksum = self.backbone.checksum()
         self.pooling: str = payload["pooling"]
         kept = payload["trunk"]

@@ -78,7 +78,7 @@ def import_adapter(adapter: Adapter, into: Path, wanted: Wanted) -> Artifact:
         pooling=sentence if task_type == "SEQ_CLS" else "mean",
         positions="shifted" if deep else "own",
         segments="none" if task_type == "QUESTION_ANS" else "own",
-        head="linear" if member.bend is None else "tanh",
+        bent=member.bend is not None,
         task=identity.model_copy(update={"max_tokens": _least(identity.max_tokens, room)}),
         backbone=BackboneIdentity.of(info, wanted.dtype),
         data={},

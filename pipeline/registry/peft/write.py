@@ -40,7 +40,7 @@ from pipeline.registry.peft.names import (
     head_names,
 )
 from pipeline.registry.peft.usage import usage
-from pipeline.tasks import TASK_TYPES
+from pipeline.tasks import TASK_TYPES, make_head
 
 BESIDE_FORMAT = 1
 _PARTS = ("weight", "bias")
@@ -114,6 +114,10 @@ def _check(manifest: Manifest, number: int, where: str) -> None:
         hint = "export a task that came from it"
         raise InputError("a shared prompt has no head, and so no answers to agree on", where=where, hint=hint)
     check_family(manifest.backbone.family, where)
+    if manifest.task.template is not None or manifest.task.head != "linear" or not _scored(manifest):
+        what = "PEFT's classes know rows as they are and heads with numbers: no template, no words as answers"
+        found = f"{manifest.task.type}, template {manifest.task.template!r}, head {manifest.task.head}"
+        raise InputError(what, where=where, found=found)
     if not manifest.lengths[number]:
         raise InputError("a head without a prompt has no form in PEFT", where=where, found=f"method {manifest.method}")
     if manifest.layout not in (None, "front"):
@@ -125,6 +129,12 @@ def _check(manifest: Manifest, number: int, where: str) -> None:
         raise InputError(what, where=where, found=found, hint="search with adapt.first_layers: [0]")
 
 
+def _scored(manifest: Manifest) -> bool:
+    """Whether the head of the task's type is a linear map of its own."""
+    assert manifest.task is not None
+    return make_head(manifest.task.type, manifest.task.labels, manifest.pooling).rows > 0
+
+
 def _form(manifest: Manifest, member: Member) -> tuple[str, str]:
     """PEFT's kind of task that computes the same logits, and how the answer is read off them."""
     assert manifest.task is not None
@@ -134,7 +144,7 @@ def _form(manifest: Manifest, member: Member) -> tuple[str, str]:
         return "TOKEN_CLS", "tokens"
     plain = member.bias is None or not bool(member.bias.any())
     last = manifest.pooling == "last" and manifest.backbone.family in DECODERS and manifest.layout is None
-    if manifest.head == "tanh" or (last and plain):
+    if manifest.bent or (last and plain):
         return "SEQ_CLS", "sequence"
     return "TOKEN_CLS", manifest.pooling
 

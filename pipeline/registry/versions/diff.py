@@ -73,7 +73,7 @@ def _facts(shown: Shown) -> dict[str, dict[str, Any]]:
     return {
         "metrics": _flat(manifest.metrics),
         "settings": _flat(manifest.training)
-        | {key: getattr(manifest, key) for key in ("combine", "pooling", "positions", "segments", "head")},
+        | {key: getattr(manifest, key) for key in ("combine", "pooling", "positions", "segments", "bent")},
         "task": _flat(task),
         "data": dict(manifest.data),
         "backbone": manifest.backbone.model_dump(mode="json"),

@@ -29,7 +29,8 @@ class Batch:
 
     Args:
         input_ids: [R, T] int64.
-        attention_mask: [R, T] bool, True on tokens, False on padding.
+        attention_mask: [R, T] bool, True on tokens, False on padding, and on what an encoder-decoder writes and its
+            encoder does not read.
         token_type_ids: [R, T] int64, or None where the tokenizer has none.
         answer: [R, T] bool, True where the task answers.
         labels: [R, T] int64, class ids at answer positions, `IGNORED` elsewhere and where the gold label is unseen.
@@ -41,6 +42,9 @@ class Batch:
         unit: [B] int64, ascending, the unit of each row; a unit's rows have one prompt and one head.
         weight: [U] float32, each unit's share of the loss.
         trunk: layer → [R, T, M], the sequences' activations there under no prompt, where they are known.
+        read: [R, T] bool, True where the language model is read for rows with a verbalizer; None where there are none.
+        soft: [R, S] int64, before which of a row's own tokens each piece of its template's soft tokens stands; None
+            where no row is in a template.
     """
 
     input_ids: Tensor
@@ -55,6 +59,8 @@ class Batch:
     weight: Tensor
     targets: Tensor | None = None
     trunk: Mapping[int, Tensor] = field(default_factory=dict)
+    read: Tensor | None = None
+    soft: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -123,7 +129,14 @@ def _padded(sequences: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[s
     segments = np.zeros(shape, dtype=np.int64) if "token_type_ids" in sequences[0] else None
     widest = max((len(one["targets"]) // len(one["answer"]) for one in sequences if one.get("targets")), default=0)
     targets = np.zeros((*shape, widest), dtype=np.float32) if widest else None
+    read = np.zeros(shape, dtype=np.bool_) if any(one.get("read") for one in sequences) else None
+    most = max(len(one.get("soft", ())) for one in sequences)
+    soft = np.zeros((len(sequences), most), dtype=np.int64) if most else None
     for index, one in enumerate(sequences):
+        if read is not None and one.get("read"):
+            read[index, np.asarray(one["read"], dtype=np.int64)] = True
+        if soft is not None and one.get("soft"):
+            soft[index, : len(one["soft"])] = one["soft"]
         length = len(one["input_ids"])
         input_ids[index, :length] = one["input_ids"]
         mask[index, :length] = True
@@ -132,11 +145,13 @@ def _padded(sequences: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[s
         labels[index, positions] = one["labels"]
         if segments is not None:
             segments[index, :length] = one["token_type_ids"]
+        if one.get("asked"):
+            mask[index, one["asked"][0] :] = False
         if targets is not None and one.get("targets"):
             own = np.asarray(one["targets"], dtype=np.float32).reshape(len(positions), -1)
             targets[index, positions, : own.shape[1]] = own
     arrays: dict[str, Any] = {"input_ids": input_ids, "attention_mask": mask, "answer": answer, "labels": labels}
-    arrays |= {"token_type_ids": segments, "targets": targets}
+    arrays |= {"token_type_ids": segments, "targets": targets, "read": read, "soft": soft}
     return {name: None if array is None else torch.from_numpy(array) for name, array in arrays.items()}
 
 

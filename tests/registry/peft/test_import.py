@@ -35,7 +35,7 @@ def test_a_sentence_adapter_answers_as_in_peft(family, kind, tmp_path):
     artifact = imported(tmp_path / "theirs", tmp_path / "ours")
     deep = kind.startswith("prefix")
     assert artifact.manifest.positions == ("shifted" if deep else "own")
-    assert artifact.manifest.head == ("linear" if family in DECODERS else "tanh")
+    assert artifact.manifest.bent == (family not in DECODERS)
     ours = our_logits(artifact, backbone_at(base_of(family)))
     if family in DECODERS and not deep:
         # PEFT pools the padding of the shorter rows (peers 3.1.7); alone, each row gets what it gets here in a batch.
