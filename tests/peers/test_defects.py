@@ -1,0 +1,219 @@
+"""What other prompt libraries get wrong holds here: one test per defect, named by what holds.
+
+The defects are those of PEFT 0.21, P-tuning v2's code, adapters 1.3 and OpenPrompt 1.0 as they were run or read. Where
+a test elsewhere already shows that one is not ours, `SHOWN` names it, and it is checked that there is such a test.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pipeline.backbone import load_backbone
+from pipeline.model import PromptedModel
+from pipeline.prompts import PromptBank, make_encoder, parse_layout
+from pipeline.tasks import Head, HeadBank, collate
+from pipeline.tasks.scoring.scales import CLASSES, PLACES
+from tests.families import family_backbone
+from tests.tiny import tiny_backbone
+
+SHOWN = {
+    "PEFT: a row's adapter name is accepted and ignored": ["test_mixed_equals_separate"],
+    "PEFT: a decoder pools the padding of shorter rows under an input prompt": [
+        "test_deep_and_input_prompts_in_one_batch_equal_each_row_alone",
+        "test_a_sentence_adapter_answers_as_in_peft",
+    ],
+    "PEFT: prefixes use up positions, so a row that fits the model does not fit any more": [
+        "test_a_prompt_takes_no_positions",
+    ],
+    "PEFT: gradient checkpointing is refused, or fails in the backward pass": [
+        "test_gradient_checkpointing_changes_no_gradient",
+    ],
+    "PEFT: families refused for having no past_key_values": ["test_the_seam_is_attention_over_prompt_and_tokens"],
+    "PEFT: a prompt encoder is evaluated once per row": ["test_an_encoder_is_evaluated_once_per_prompt_and_step"],
+    "PEFT: prompts start as large as N(0, 1)": ["test_normal_is_small_noise_of_its_seed"],
+    "PEFT: a head was left out of what is saved": [
+        "test_baked_and_saved_equals_trained_to_the_last_bit",
+        "test_there_and_back_nothing_is_lost",
+    ],
+    "PEFT: the class for questions drops segments and positions": ["test_questions_are_asked_as_peft_asks_them"],
+    "PEFT: a pooler drawn at random answers, and is not saved": [
+        "test_a_pooler_that_was_drawn_at_random_is_not_made_up",
+    ],
+    "PEFT: no multiple choice": ["test_all_types_in_one_cohort_end_as_each_alone"],
+    "P-tuning v2: a random pooler is frozen under the head": ["test_no_pooler_is_kept"],
+    "P-tuning v2: nothing is saved": [
+        "test_baked_equals_trained_to_the_last_bit",
+        "test_loaded_equals_saved_bit_for_bit",
+    ],
+    "P-tuning v2: the frozen backbone stays in training mode, its dropout on": [
+        "test_frozen_means_evaluation_mode",
+    ],
+    "P-tuning v2: a search is that many runs": ["test_tasks_together_equal_each_alone_whenever_they_enter"],
+    "adapters: of unequal prefixes in one batch the shorter one attends to padding": [
+        "test_a_mixed_batch_gives_each_row_what_it_gets_alone",
+    ],
+    "adapters: only contiguous rows may share a prompt": ["test_order_and_padding_change_nothing"],
+    "adapters: input prompts of a batch are all the first one": [
+        "test_deep_and_input_prompts_in_one_batch_equal_each_row_alone",
+    ],
+    "adapters: every prompt is made for the whole batch, then cut": [
+        "test_a_stack_holds_each_prompt_in_its_layers_and_nothing_else",
+    ],
+    "OpenPrompt: soft tokens are put in one by one": ["test_every_row_is_what_it_would_be_built_by_itself"],
+    "OpenPrompt: what is saved is a pickle": ["test_a_pickle_is_never_opened", "test_pickles_are_not_opened"],
+    "NeMo: prompts that train together have one length": ["test_together_equals_alone"],
+}
+
+
+def test_what_is_shown_elsewhere_is_shown():
+    room = Path(__file__).resolve().parents[1]
+    there = {
+        name for file in room.rglob("test_*.py") for name in re.findall(r"(?m)^ *def (test_\w+)", file.read_text())
+    }
+    named = {name for names in SHOWN.values() for name in names}
+    assert named <= there, sorted(named - there)
+
+
+@cache
+def backbone_of(family):
+    return load_backbone(str(tiny_backbone(family) if family in ("bert", "gpt2", "llama") else family_backbone(family)))
+
+
+def prompt_of(backbone, places, *, deep, seed=3):
+    shape = backbone.info.prompt_shape(places, 0, deep)
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def hidden_of(backbone, prompt, ids):
+    """The last hidden states under a deep prompt, and of the bare model."""
+    heads = HeadBank([Head(3, CLASSES)], backbone.info.width, [0])
+    answer = list(range(len(ids)))
+    batch = collate(
+        [{"input_ids": ids, "answer": answer, "labels": [0] * len(ids)}], prompt=[0], head=[0], pad_token_id=0
+    )
+    with torch.no_grad():
+        under = PromptedModel(backbone, PromptBank([prompt], backbone.info.layers), heads)(batch).logits[0]
+        return under, PromptedModel(backbone, None, heads)(batch).logits[0]
+
+
+@pytest.mark.parametrize("family", ["roberta", "electra", "albert", "distilbert", "modernbert"])
+def test_a_deep_prompt_works_in_every_encoder_whatever_a_cache_looks_like(family):
+    """PEFT hands prefixes over as a cache: that broke with the library's caches (RoBERTa, ELECTRA, BERT), and three
+    of these families take none. Here none is handed over."""
+    backbone, seen = backbone_of(family), []
+    hook = backbone.model.register_forward_pre_hook(lambda m, a, kwargs: seen.append(kwargs), with_kwargs=True)
+    try:
+        under, bare = hidden_of(backbone, prompt_of(backbone, 4, deep=True), [2, 11, 7, 9, 3])
+    finally:
+        hook.remove()
+    assert not torch.allclose(under, bare, atol=1e-2)
+    assert seen and all(kwargs.get("past_key_values") is None and kwargs["use_cache"] is False for kwargs in seen)
+
+
+def test_a_prompt_reaches_the_encoder_of_an_encoder_decoder():
+    """PEFT's prefixes leave T5's encoder as it is: the difference is exactly zero."""
+    backbone = backbone_of("t5")
+    places, sites = 4, backbone.info.entrances
+    prompt = torch.randn(sites, 2, backbone.info.heads, places, backbone.info.head_size)
+    from pipeline.backbone import PromptStates
+
+    states = PromptStates({n: prompt[n : n + 1] for n in range(sites)}, torch.zeros(1, dtype=torch.long), [places])
+    ids = torch.tensor([[11, 7, 9, 3]])
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    with torch.no_grad():
+        assert not torch.allclose(backbone(ids, mask, prompts=states), backbone(ids, mask), atol=1e-2)
+
+
+IDS, PLACE_COUNT = [2, 11, 7, 9, 15, 3], 4
+
+
+@cache
+def under_an_input_prompt():
+    """The model, and the row's own tokens under a prompt in front as the stock model on `inputs_embeds` has them."""
+    from transformers import AutoModel
+
+    backbone = backbone_of("bert")
+    prompt = prompt_of(backbone, PLACE_COUNT, deep=False)
+    heads = HeadBank([Head(3, CLASSES, "first"), Head(5, CLASSES), Head(2, PLACES, by_targets=True)], 32, [0, 1, 2])
+    model = PromptedModel(backbone, PromptBank([prompt], 3, [parse_layout("front")]), heads)
+    stock = AutoModel.from_pretrained(backbone.info.folder, attn_implementation="eager").eval()
+    embedded = torch.cat([prompt, stock.get_input_embeddings()(torch.tensor(IDS))])
+    with torch.no_grad():
+        own = stock(inputs_embeds=embedded[None]).last_hidden_state[0, PLACE_COUNT:]
+    return model, own
+
+
+def loss_of(head, answer, labels, targets=None):
+    """The loss of the row under its head."""
+    model, _ = under_an_input_prompt()
+    row = {"input_ids": IDS, "answer": answer, "labels": labels} | ({} if targets is None else {"targets": targets})
+    with torch.no_grad():
+        return model(collate([row], prompt=[0], head=[head], pad_token_id=0)).loss[0]
+
+
+def test_under_an_input_prompt_a_sentence_is_read_at_its_first_token():
+    """PEFT's pooler reads position 0, which is a soft token."""
+    model, own = under_an_input_prompt()
+    scores = F.linear(own[0], model.heads.weights[0], model.heads.biases[0])
+    assert torch.allclose(loss_of(0, [0], [2]), F.cross_entropy(scores, torch.tensor(2)), atol=1e-5)
+
+
+def test_under_an_input_prompt_tags_are_learnt_at_their_words():
+    """PEFT's loss crashes: there are as many logits as tokens and soft tokens, and as many labels as tokens."""
+    model, own = under_an_input_prompt()
+    scores = F.linear(own[[1, 3, 4]], model.heads.weights[1], model.heads.biases[1])
+    assert torch.allclose(loss_of(1, [1, 3, 4], [4, 0, 2]), F.cross_entropy(scores, torch.tensor([4, 0, 2])), atol=1e-5)
+
+
+@pytest.mark.parametrize("start", [0, 2, 5])
+def test_under_an_input_prompt_spans_are_learnt_where_they_are(start):
+    """PEFT does not shift start and end: it trains on what stands as many tokens before, without a word."""
+    model, own = under_an_input_prompt()
+    scores = F.linear(own, model.heads.weights[2])  # [T, 2]
+    targets = torch.zeros(len(IDS), 2)
+    targets[start, 0] = targets[5, 1] = 1.0
+    expected = (F.cross_entropy(scores[:, 0], torch.tensor(start)) + F.cross_entropy(scores[:, 1], torch.tensor(5))) / 2
+    everywhere = list(range(len(IDS)))
+    assert torch.allclose(loss_of(2, everywhere, [0] * len(IDS), targets.flatten().tolist()), expected, atol=1e-5)
+
+
+def test_a_reparameterised_prefix_is_baked_where_heads_are_grouped():
+    """adapters crashes there when it takes the network away: it divides by all heads, not by those of keys."""
+    backbone = backbone_of("llama")
+    start = prompt_of(backbone, 4, deep=True)
+    encoder = make_encoder("mlp", start, 16, 5)
+    for parameter in encoder.parameters():
+        parameter.data.normal_(0.0, 0.3, generator=torch.Generator().manual_seed(6))
+    baked = PromptBank([encoder], backbone.info.layers).bake(0)
+    assert baked.shape == start.shape and start.shape[2] == 2 and not torch.allclose(baked, start, atol=1e-2)
+    under, _ = hidden_of(backbone, baked, [11, 7, 9])
+    trained, _ = hidden_of(backbone, encoder, [11, 7, 9])
+    assert torch.equal(under, trained)
+
+
+def test_a_prompt_that_was_saved_is_trained_on(tmp_path):
+    """PEFT refuses to load a prompt as trainable; one of its own, imported, learns on here."""
+    from tests.registry.peft.adapters import backbone_at, base_of, imported, peft_model
+
+    peft_model(base_of("gpt2"), "SEQ_CLS", "prefix").save_pretrained(tmp_path / "theirs")
+    (member,) = imported(tmp_path / "theirs", tmp_path / "ours").members
+    backbone = backbone_at(base_of("gpt2"))
+    heads = HeadBank([Head(3, CLASSES, "last")], backbone.info.width, [0])
+    heads.put(0, member.weight, member.bias)
+    model = PromptedModel(backbone, PromptBank([member.prompt], backbone.info.layers, moving=[True]), heads)
+    batch = collate([{"input_ids": IDS, "answer": [0], "labels": [1]}], prompt=[0], head=[0], pad_token_id=0)
+    losses = []
+    optimiser = torch.optim.Adam(model.bank.parameters(), lr=0.05)
+    for _ in range(3):
+        loss = model(batch).loss.sum()
+        losses.append(float(loss.detach()))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert losses[0] > losses[1] > losses[2]
