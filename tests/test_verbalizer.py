@@ -183,3 +183,16 @@ def test_soft_tokens_stand_between_the_templates_words():
     expected = logs[at, backbone.tokenizer.convert_tokens_to_ids("broken")]
     ((found, _),) = answers_of(prompted, [row])
     assert torch.allclose(found[0], expected, atol=1e-4)
+
+
+def test_the_vocabulary_is_computed_where_rows_are_read_and_nowhere_else(monkeypatch):
+    """A verbalizer's places alone, however wide the batch is; for linear rows none at all (peers, section 3.4)."""
+    prompted, rows = mixed_model("bert")
+    seen, scores = [], prompted.backbone.scores
+    monkeypatch.setattr(prompted.backbone, "scores", lambda hidden: (seen.append(len(hidden)), scores(hidden))[1])
+    with torch.no_grad():
+        answers_of(prompted, [row for row in rows if row[1] == 6])
+        assert seen == []
+        answers_of(prompted, rows)
+    words = sum(row[1] < 6 for row in rows)
+    assert seen == [words * pattern_of("bert").verbalizer.places]

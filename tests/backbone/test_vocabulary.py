@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 
 from pipeline.backbone import check_vocabulary, describe, load_backbone
+from pipeline.backbone.vocabulary import open_vocabulary
 from pipeline.errors import InputError
 from tests.conftest import SHARED
 from tests.families import LANGUAGE_MODELS, language_model, language_models
@@ -90,3 +94,12 @@ def test_the_whole_language_model_around_a_backbone_generates(family):
     expected = whole_model(folder).generate(input_ids=IDS[:1], attention_mask=torch.ones(1, 5), **how)
     assert torch.equal(found, expected)
     assert backbone.scores(torch.zeros(1, 32)).shape == (1, backbone.info.vocabulary)
+
+
+def test_a_backbone_shared_out_over_ranks_has_a_whole_copy_of_a_tied_head():
+    """No rank holds the embeddings as they are, so they are read from the checkpoint."""
+    for family in ("bert", "gpt2", "t5"):
+        backbone = load_backbone(str(language_model(family)))
+        kept = SimpleNamespace(info=backbone.info, dtype=torch.float32, device="cpu", mapped=None, model=nn.Module())
+        hidden = torch.randn(3, 32)
+        assert torch.equal(open_vocabulary(kept)(hidden), backbone.scores(hidden))
