@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pipeline.backbone.attention import SEAM, SITE, PromptStates, register_seam
 from pipeline.backbone.embeddings import inserting
 from pipeline.backbone.layers import Skipped, checkpoint_layers, find_layers, only, open_entrances
-from pipeline.backbone.padding import left_padding, turned, turned_place
+from pipeline.padding import left_padding, turned, turned_place
 from pipeline.backbone.sites import Kind, reading_stack, unroll
 from pipeline.backbone.source import BackboneInfo, describe
 from pipeline.backbone.vocabulary import Vocabulary, open_vocabulary

@@ -24,7 +24,7 @@ def answer_together(
     on_batch: Callable[[int, int], None] | None = None,
 ) -> SplitAnswers:
     """The logits of K trained candidates on a split, [K, A, C]; what lies below their prompts is computed once."""
-    bank = bank_of(trained, backbone.info.layers)
+    bank = bank_of(trained, backbone.info)
     count = len(trained)
     heads = HeadBank([task.head(pooling)] * count, backbone.info.width, [0] * count)
     for n, one in enumerate(trained):

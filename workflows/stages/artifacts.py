@@ -130,6 +130,7 @@ def _parents(graph: RunGraph, chosen: Sequence[Trained]) -> tuple[Parent, ...]:
 def _common(graph: RunGraph) -> dict[str, Any]:
     return {
         "layers": graph.info.layers,
+        "sites": None if len(graph.info.standing) == graph.info.layers else graph.info.standing,
         "width": graph.info.width,
         "pooling": graph.pooling,
         "method": graph.config.prompt.method,
