@@ -158,6 +158,9 @@ class _Empty:
     """
 
     def __init__(self, info: BackboneInfo, dtype: str, where: str) -> None:
+        from transformers.conversion_mapping import get_model_conversion_mapping
+        from transformers.core_model_loading import WeightRenaming
+
         from pipeline.backbone.load import DTYPES
 
         register_seam()
@@ -166,6 +169,7 @@ class _Empty:
         with torch.device("meta"):
             model = kind.from_config(config, dtype=DTYPES[dtype], attn_implementation=SEAM, trust_remote_code=False)
             model.tie_weights()
+        self._renamings = [one for one in get_model_conversion_mapping(model) if isinstance(one, WeightRenaming)]
         self.shell: Any = model
         inside = model.base_model_prefix
         # T5's language model has its backbone's parts beside its head, the others have the backbone as one part.
@@ -191,6 +195,12 @@ class _Empty:
             setattr(model, name, _Given())
         for name in self.inside[1:]:
             setattr(model, name, getattr(model, self.inside[0]))
+
+    def modern(self, name: str) -> str:
+        """A tensor's name in a checkpoint as the model calls it today: transformers has renamed some."""
+        from transformers.core_model_loading import apply_renamings
+
+        return str(apply_renamings(name, self._renamings))
 
     def _named(self) -> Iterator[tuple[str, Tensor]]:
         yield from self.shell.named_parameters(remove_duplicate=False)
@@ -226,7 +236,7 @@ def _find_own(info: BackboneInfo, empty: _Empty, where: str, tied: bool = False)
     Raises:
         InputError: the checkpoint lacks one.
     """
-    there = {_modern(name): (file, name) for file, name in _names(info.folder)}
+    there = {empty.modern(name): (file, name) for file, name in _names(info.folder)}
     found: dict[str, tuple[Path | None, str]] = {}
     lacking = []
     for name in empty.tensors:
@@ -269,11 +279,6 @@ def _names(folder: Path) -> Iterator[tuple[Path, str]]:
 def _pickled(file: Path) -> dict[str, Tensor]:
     loaded: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     return loaded
-
-
-def _modern(name: str) -> str:
-    """A tensor's name as transformers writes it today; the first BERT checkpoints have TensorFlow's names."""
-    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
 def _read(name: str, place: tuple[Path | None, str], empty: _Empty, dtype: torch.dtype) -> Tensor:

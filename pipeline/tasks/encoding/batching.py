@@ -72,7 +72,7 @@ class Batch:
         before = left_padding(self.attention_mask)
         if before is None:
             return self
-        names = ("input_ids", "attention_mask", "token_type_ids", "answer", "labels", "targets")
+        names = ("input_ids", "attention_mask", "token_type_ids", "answer", "labels", "targets", "read")
         told = {name: getattr(self, name) for name in names}
         trunk = {layer: turned(states, before) for layer, states in self.trunk.items()}
         return replace(self, **{n: None if t is None else turned(t, before) for n, t in told.items()}, trunk=trunk)
