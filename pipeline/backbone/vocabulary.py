@@ -174,7 +174,10 @@ class _Empty:
         inside = model.base_model_prefix
         # T5's language model has its backbone's parts beside its head, the others have the backbone as one part.
         self.inside = (inside,) if hasattr(model, inside) else ("decoder", "encoder", "shared")
-        bases = {id(p): name for name, p in self._named() if self._is_inside(name)}
+        bases: dict[int, str] = {}
+        for name, tensor in self._named():
+            if self._is_inside(name):
+                bases.setdefault(id(tensor), name)
         heads: dict[int, list[str]] = {}
         tensors: dict[str, Tensor] = {}
         for name, tensor in self._named():
