@@ -33,7 +33,9 @@ def check_family(config: Any, where: str) -> None:
     model = model[0] if isinstance(model, tuple) else model
     if not hasattr(sys.modules[model.__module__], SEAM_TABLE):
         raise refusal(
-            config.model_type, "its code computes attention by itself, where no prompt can be put beside the keys", where
+            config.model_type,
+            "its code computes attention by itself, where no prompt can be put beside the keys",
+            where,
         )
     if getattr(config, "inner_group_num", 1) != 1:
         raise refusal(config.model_type, "several of its layers share one place in the stack (inner_group_num)", where)

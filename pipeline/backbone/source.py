@@ -76,7 +76,9 @@ class BackboneInfo:
     def whole(self) -> str | None:
         """Why it cannot be shared out by ZeRO-3; None where it can."""
         if self.decodes:
-            return f"the family {self.family!r} cannot be shared out: DeepSpeed runs a model whole, not its encoder alone"
+            return (
+                f"the family {self.family!r} cannot be shared out: DeepSpeed runs a model whole, not its encoder alone"
+            )
         return None
 
     @property
