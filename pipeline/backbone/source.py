@@ -73,6 +73,13 @@ class BackboneInfo:
         return "cross" in self.kinds
 
     @property
+    def words(self) -> str:
+        """What it is, for people: `bert, an encoder of 6 layers`; `t5, an encoder-decoder of 12 + 12 layers`."""
+        kind = "an encoder-decoder" if self.decodes else "a decoder" if self.causal else "an encoder"
+        above = f" + {(self.layers - self.entrances) // 2}" if self.decodes else ""
+        return f"{self.family}, {kind} of {self.entrances}{above} layers"
+
+    @property
     def whole(self) -> str | None:
         """Why it cannot be shared out by ZeRO-3; None where it can."""
         if self.decodes:
