@@ -64,13 +64,3 @@ def test_prompts_that_nothing_would_read_are_refused(family, attention, said, tm
     config = config_of(tmp_path, family, **{"init: normal": f"init: normal, attention: {attention}"})
     with pytest.raises(InputError, match=rf"prompt\.attention: .*{said}"):
         make_plan(config)
-
-
-def test_an_encoder_decoder_is_not_shared_out(tmp_path):
-    config = config_of(
-        tmp_path,
-        "t5",
-        **{"sharding: none": "sharding: zero3", "checkpoint_every: 2}": "checkpoint_every: 2, workers: 2}"},
-    )
-    with pytest.raises(InputError, match=r"backbone\.sharding: the family 't5' cannot be shared out"):
-        make_plan(config)
