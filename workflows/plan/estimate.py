@@ -44,10 +44,8 @@ class Pass:
 def forward(info: BackboneInfo, one: Pass) -> float:
     """Operations of a forward pass; embeddings are looked up, not multiplied."""
     layers = info.entrances
-    decoding = (info.layers - layers) / 2  # a decoder's layer attends twice: about 4/3 of an encoder's weights
-    dense = (info.parameters - info.vocabulary * info.embedding) * layers / (layers + 4 / 3 * decoding)
     tokens = one.tokens * (1 + one.prompt / one.length) if one.among else one.tokens
-    whole = 2.0 * dense * tokens + 4.0 * layers * info.inner * tokens * (one.length + one.prompt)
+    whole = 2.0 * info.multiplied * tokens + 4.0 * layers * info.inner * tokens * (one.length + one.prompt)
     return whole * (layers - one.first_layer) / layers
 
 
