@@ -114,6 +114,7 @@ class _Planner:
             launcher=self.config.launcher,
             backbone=self.info.name,
             family=self.info.family,
+            kind=self.info.words,
             dtype=self.graph.dtype,
             layers=self.info.layers,
             context=self.info.context,
@@ -145,6 +146,7 @@ class _Planner:
         recipe, pretrain = self.config.prompt.recipe, self.config.pretrain
         said = recipe.method + (f" at {recipe.layout}" if recipe.layout is not None else "")
         said += f", trained through {recipe.encoder}" if recipe.encoder != "identity" else ""
+        said += f", in the attention of kind {', '.join(self.info.attention)}" if self.info.decodes else ""
         if pretrain is None or pretrain.kind == "shared":
             return said
         return f"{said}; pretraining by {pretrain.kind}" + (", from a teacher per task" if pretrain.distil else "")
