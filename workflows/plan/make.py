@@ -145,8 +145,8 @@ class _Planner:
         """The method with what was chosen of it: p_tuning at {3} text {2}, trained through bilstm+mlp."""
         recipe, pretrain = self.config.prompt.recipe, self.config.pretrain
         said = recipe.method + (f" at {recipe.layout}" if recipe.layout is not None else "")
-        said += f", trained through {recipe.encoder}" if recipe.encoder != "identity" else ""
         said += f", in the attention of kind {', '.join(self.info.attention)}" if self.info.decodes else ""
+        said += f", trained through {recipe.encoder}" if recipe.encoder != "identity" else ""
         if pretrain is None or pretrain.kind == "shared":
             return said
         return f"{said}; pretraining by {pretrain.kind}" + (", from a teacher per task" if pretrain.distil else "")
