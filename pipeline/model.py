@@ -33,7 +33,7 @@ def bank_on(
     layouts: Sequence[Layout | None] | None = None,
     standing: Sequence[Sequence[int] | None] | None = None,
 ) -> PromptBank:
-    """A bank of prompts on a backbone. standing: where each was trained, by default where the backbone's prompts are."""
+    """A bank of prompts on a backbone. standing: where each was trained; by default where the backbone says."""
     return PromptBank(prompts, info.layers, layouts, standing or [info.standing] * len(prompts), info.entrances)
 
 

@@ -21,7 +21,6 @@ from torch.nn import functional as F
 
 from pipeline.padding import turned
 
-
 SEAM = "deepprompt"
 """The name under which the seam is registered; pass it as `attn_implementation`."""
 SITE = "deepprompt_site"

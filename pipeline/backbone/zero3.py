@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.backbone.load import Backbone, load_tokenizer, read_weights
-from pipeline.backbone.sharding import search_path
+from pipeline.backbone.sharding import cannot_share, search_path
 from pipeline.backbone.source import BackboneInfo
 
 _M_MMAP_THRESHOLD = -3

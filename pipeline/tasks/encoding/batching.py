@@ -75,7 +75,8 @@ class Batch:
         names = ("input_ids", "attention_mask", "token_type_ids", "answer", "labels", "targets", "read")
         told = {name: getattr(self, name) for name in names}
         trunk = {layer: turned(states, before) for layer, states in self.trunk.items()}
-        return replace(self, **{n: None if t is None else turned(t, before) for n, t in told.items()}, trunk=trunk)
+        moved: dict[str, Any] = {name: None if rows is None else turned(rows, before) for name, rows in told.items()}
+        return replace(self, trunk=trunk, **moved)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`."""
