@@ -20,11 +20,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.backbone import Backbone, PromptStates
+from pipeline.backbone import Backbone, BackboneInfo, PromptStates
 from pipeline.errors import InputError
-from pipeline.prompts import PromptBank, arrange
+from pipeline.prompts import Encoder, Layout, PromptBank, arrange
 from pipeline.tasks import Answers, Batch, HeadBank
 from pipeline.wording import decode_texts, decode_words, read_tokens, read_words
+
+
+def bank_on(
+    info: BackboneInfo,
+    prompts: Sequence[Tensor | Encoder],
+    layouts: Sequence[Layout | None] | None = None,
+    standing: Sequence[Sequence[int] | None] | None = None,
+    moving: Sequence[bool] | None = None,
+) -> PromptBank:
+    """A bank of prompts on a backbone. standing: where each was trained; by default where the backbone says. moving:
+    see `PromptBank`."""
+    where = standing or [info.standing] * len(prompts)
+    return PromptBank(prompts, info.layers, layouts, where, info.entrances, moving)
 
 
 class PromptedModel(nn.Module):
@@ -54,6 +67,7 @@ class PromptedModel(nn.Module):
         Args:
             places, first_layer: cut every prompt to its first places and to its layers from there on (nested prompts).
         """
+        batch = batch.padded_right()
         mask = batch.attention_mask[batch.example]  # [B, T]
         if self.bank is None:
             types = None if batch.token_type_ids is None else batch.token_type_ids[batch.example]
@@ -80,8 +94,8 @@ class PromptedModel(nn.Module):
     def _prompted(
         self, batch: Batch, bank: PromptBank, places: int | None, first_layer: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Hidden states [B, T, M] of the rows' own tokens; of their soft tokens, too, [B, W, M], and which of these there
-        are, [B, W]. Rows go through the backbone in the order of their first layers, and come back."""
+        """Hidden states [B, T, M] of the rows' own tokens; with their soft tokens, [B, W, M], and which of these
+        there are, [B, W]. Rows go through the backbone in the order of their first layers, and come back."""
         begins = [max(first, first_layer) for first in bank.first_layers]
         chosen = sorted(set(batch.prompt.tolist()), key=lambda n: (begins[n], n))  # K
         firsts = [begins[n] for n in batch.prompt.tolist()]  # [B]

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from pipeline.backbone.attention import SEAM, SITE, PromptStates, register_seam
 from pipeline.backbone.embeddings import inserting
 from pipeline.backbone.layers import Skipped, checkpoint_layers, find_layers, only, open_entrances
-from pipeline.backbone.padding import left_padding, turned, turned_place
 from pipeline.backbone.positions import moved_positions
 from pipeline.backbone.sites import Kind, reading_stack, unroll
 from pipeline.backbone.source import BackboneInfo, describe
 from pipeline.backbone.vocabulary import Vocabulary, open_vocabulary
 from pipeline.errors import InputError, nearest
+from pipeline.padding import left_padding, turned, turned_place, turned_rows
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 COMMON_TOKENS = 5000
@@ -48,8 +48,8 @@ class Backbone(nn.Module):
         model: nn.Module,
         tokenizer: Any,
         info: BackboneInfo,
-        mapped: Path | None = None,
         checkpointing: bool = False,
+        mapped: Path | None = None,
     ) -> None:
         super().__init__()
         self.model = model.requires_grad_(False).eval()
@@ -116,7 +116,7 @@ class Backbone(nn.Module):
         """
         before = left_padding(attention_mask)
         if before is not None:
-            rows = [None if t is None else turned(t, before) for t in (input_ids, attention_mask, token_type_ids)]
+            rows = turned_rows(before, input_ids, attention_mask, token_type_ids)
             moved = None if prompts is None else prompts.turned(before)
             if inserted is not None:
                 inserted = turned_place(inserted[0], before, input_ids.shape[1]), inserted[1]
@@ -183,8 +183,8 @@ class Backbone(nn.Module):
         """
         before = left_padding(attention_mask)
         if before is not None:
-            rows = [None if t is None else turned(t, before) for t in (input_ids, attention_mask, token_type_ids)]
-            return {layer: turned(states, -before) for layer, states in self.trunk(*rows, layers).items()}
+            ids, mask, types = turned_rows(before, input_ids, attention_mask, token_type_ids)
+            return {layer: turned(states, -before) for layer, states in self.trunk(ids, mask, types, layers).items()}
         wanted: dict[int, Any] = dict.fromkeys(layers)
         self._run(0, max(wanted), input_ids, attention_mask, token_type_ids, None, trunk=wanted)
         return wanted
@@ -345,7 +345,7 @@ def load_backbone(
         weights = read_mapped(info, dtype, mapped)
     else:
         weights = read_weights(info, dtype)
-    return Backbone(weights.to(device), load_tokenizer(info), info, mapped, checkpointing)
+    return Backbone(weights.to(device), load_tokenizer(info), info, checkpointing, mapped)
 
 
 def read_weights(info: BackboneInfo, dtype: str) -> nn.Module:

@@ -38,7 +38,7 @@ class BackboneInfo:
         heads: H, key/value heads. head_size: D. width: M. vocabulary: V. context: longest input, None unbounded.
         parameters: their number. causal: True for a decoder. embedding: E, the width of the input embeddings, which
         in some families (ELECTRA, ALBERT) is not M.
-        inner: the width between the layers, which in one family (OPT 350M) is not M.
+        inner: the width between the layers, which in one family (OPT 350M) is not M. multiplied: see `Probed`.
         sites: [L] the names of the attention modules, in the order they run. kinds: [L] of each, see `sites.KINDS`.
         attention: the kinds that prompts stand in.
     """
@@ -59,6 +59,7 @@ class BackboneInfo:
     causal: bool
     embedding: int
     inner: int
+    multiplied: int
     sites: tuple[str, ...]
     kinds: tuple[Kind, ...]
     attention: tuple[Kind, ...] = KINDS
@@ -72,6 +73,22 @@ class BackboneInfo:
     def decodes(self) -> bool:
         """Whether it is an encoder-decoder."""
         return "cross" in self.kinds
+
+    @property
+    def words(self) -> str:
+        """What it is, for people: `bert, an encoder of 6 layers`; `t5, an encoder-decoder of 12 + 12 layers`."""
+        kind = "an encoder-decoder" if self.decodes else "a decoder" if self.causal else "an encoder"
+        above = f" + {(self.layers - self.entrances) // 2}" if self.decodes else ""
+        return f"{self.family}, {kind} of {self.entrances}{above} layers"
+
+    @property
+    def whole(self) -> str | None:
+        """Why it cannot be shared out by ZeRO-3; None where it can."""
+        if self.decodes:
+            return (
+                f"the family {self.family!r} cannot be shared out: DeepSpeed runs a model whole, not its encoder alone"
+            )
+        return None
 
     @property
     def standing(self) -> tuple[int, ...]:
@@ -203,6 +220,7 @@ def describe(
         causal=causal,
         embedding=probed.embedding,
         inner=config.hidden_size,
+        multiplied=probed.multiplied,
         sites=probed.sites,
         kinds=probed.kinds,
         attention=_switched_on(probed.kinds, attention, config.model_type),

@@ -119,6 +119,7 @@ class _Planner:
             launcher=self.config.launcher,
             backbone=self.info.name,
             family=self.info.family,
+            kind=self.info.words,
             dtype=self.graph.dtype,
             layers=self.info.layers,
             context=self.info.context,
@@ -149,6 +150,7 @@ class _Planner:
         """The method with what was chosen of it: p_tuning at {3} text {2}, trained through bilstm+mlp."""
         recipe, pretrain = self.config.prompt.recipe, self.config.pretrain
         said = recipe.method + (f" at {recipe.layout}" if recipe.layout is not None else "")
+        said += f", in the attention of kind {', '.join(self.info.attention)}" if self.info.decodes else ""
         said += f", trained through {recipe.encoder}" if recipe.encoder != "identity" else ""
         template, head = self.config.prompt.worded, self.config.prompt.answering
         said += f", rows as {template}" if template is not None else ""
@@ -179,6 +181,7 @@ class _Planner:
             backbone_bytes=self.graph.backbone_bytes,
             workers=self.group,
             memory_per_worker=self.machine.memory_per_worker(self.group),
+            whole=self.graph.info.whole,
         )
 
     def _task(self, name: str) -> TaskPlan:
@@ -261,12 +264,12 @@ class _Planner:
         if choice is not None:
             share = self.group if choice.kind == "zero3" else 1
             tokens = self.work.pretrain_step().tokens / self.group
-            memory["pretrain"] = estimate.worker_memory(self.info, weights, item, tokens, share)
+            memory["pretrain"] = estimate.worker_memory(self.info, weights, item, tokens, share, self.work.again)
         step = sum(
             self.work.rows(name, "train", self.config.adapt_for(name).batch_rows).tokens
             * len(self.graph.candidates(name))
             for name in self.config.adapt_tasks
         )
         widest = min(step, TOKENS_PER_PASS["cuda" if self.machine.gpus else "cpu"])
-        memory["adapt"] = estimate.worker_memory(self.info, weights, item, widest)
+        memory["adapt"] = estimate.worker_memory(self.info, weights, item, widest, again=self.work.again)
         return memory

@@ -19,7 +19,7 @@ def left_padding(attention_mask: Tensor) -> Tensor | None:
 
 
 def turned(rows: Tensor, by: Tensor) -> Tensor:
-    """Rows [B, T, …], each turned to the left by its number of columns [B]: what leaves in front comes in at the end."""
+    """Rows [B, T, …], each turned to the left by its number of columns [B]; what leaves in front comes in behind."""
     column = turned_columns(rows.shape[1], by)
     return rows.gather(1, column.view(*column.shape, *[1] * (rows.dim() - 2)).expand_as(rows))
 
@@ -33,3 +33,8 @@ def turned_place(place: Tensor, by: Tensor, width: int) -> Tensor:
     """Places [S] counted over all rows, row · T + column, in the turned rows."""
     row = place // width
     return row * width + (place % width - by[row]) % width
+
+
+def turned_rows(by: Tensor, ids: Tensor, mask: Tensor, types: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A batch's token ids, mask and segments, each [B, T], turned."""
+    return turned(ids, by), turned(mask, by), None if types is None else turned(types, by)
