@@ -272,8 +272,9 @@ def _pickled(file: Path) -> dict[str, Tensor]:
 
 
 def _modern(name: str) -> str:
-    """A tensor's name as transformers writes it today; the first BERT checkpoints have TensorFlow's names."""
-    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+    """A tensor's name as transformers has it today; the first BERT checkpoints have TensorFlow's names, and those of
+    GPT-NeoX the one that it still writes for its head."""
+    return name.replace("embed_out.", "lm_head.").replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
 def _read(name: str, place: tuple[Path | None, str], empty: _Empty, dtype: torch.dtype) -> Tensor:
