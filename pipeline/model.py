@@ -20,11 +20,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.backbone import Backbone, PromptStates
+from pipeline.backbone import Backbone, BackboneInfo, PromptStates
 from pipeline.errors import InputError
-from pipeline.prompts import PromptBank, arrange
+from pipeline.prompts import Encoder, Layout, PromptBank, arrange
 from pipeline.tasks import Answers, Batch, HeadBank
 from pipeline.wording import decode_texts, decode_words, read_tokens, read_words
+
+
+def bank_on(
+    info: BackboneInfo,
+    prompts: Sequence[Tensor | Encoder],
+    layouts: Sequence[Layout | None] | None = None,
+    standing: Sequence[Sequence[int] | None] | None = None,
+) -> PromptBank:
+    """A bank of prompts on a backbone. standing: where each was trained; by default where the backbone says."""
+    return PromptBank(prompts, info.layers, layouts, standing or [info.standing] * len(prompts), info.entrances)
 
 
 class PromptedModel(nn.Module):
@@ -54,6 +64,7 @@ class PromptedModel(nn.Module):
         Args:
             places, first_layer: cut every prompt to its first places and to its layers from there on (nested prompts).
         """
+        batch = batch.padded_right()
         mask = batch.attention_mask[batch.example]  # [B, T]
         if self.bank is None:
             types = None if batch.token_type_ids is None else batch.token_type_ids[batch.example]

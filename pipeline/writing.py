@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from pipeline.backbone import PromptStates
-from pipeline.backbone.padding import turned
 from pipeline.errors import InputError
 from pipeline.model import PromptedModel
+from pipeline.padding import turned
 from pipeline.prompts import PromptBank, arrange
 from pipeline.tasks import Batch
 from pipeline.tasks.decoding import Decoding

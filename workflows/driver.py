@@ -86,6 +86,7 @@ class Driver:
                 backbone_bytes=self.graph.backbone_bytes,
                 workers=workers_wanted,
                 memory_per_worker=self.machine.memory_per_worker(workers_wanted),
+                whole=self.graph.info.whole,
             )
             self.on_event({"stage": "pretrain", "note": f"sharding {choice.kind}: {choice.reason}"})
             started = time.monotonic()

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.backbone.padding import turned
-
+from pipeline.padding import turned
 
 SEAM = "deepprompt"
 """The name under which the seam is registered; pass it as `attn_implementation`."""

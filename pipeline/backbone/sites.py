@@ -100,7 +100,7 @@ def unroll(model: Any) -> None:
 
     Each is then a place of its own where rows enter and prompts stand. Called a second time it changes nothing.
     """
-    encoder = getattr(model, "encoder", None)
+    encoder: Any = getattr(model, "encoder", None)
     groups = getattr(encoder, "albert_layer_groups", None)
     if groups is None or len(groups) == model.config.num_hidden_layers:
         return

@@ -73,6 +73,15 @@ class BackboneInfo:
         return "cross" in self.kinds
 
     @property
+    def whole(self) -> str | None:
+        """Why it cannot be shared out by ZeRO-3; None where it can."""
+        if self.decodes:
+            return (
+                f"the family {self.family!r} cannot be shared out: DeepSpeed runs a model whole, not its encoder alone"
+            )
+        return None
+
+    @property
     def standing(self) -> tuple[int, ...]:
         """The sites that prompts stand in, ascending; a prompt has the last ones of them."""
         return tuple(n for n, kind in enumerate(self.kinds) if kind in self.attention)

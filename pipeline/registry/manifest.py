@@ -165,6 +165,8 @@ class Facts(Section):
     """That its answers are read with, as dev chose it; None where the type has none."""
     layers: Count
     """Of the backbone; a prompt stands in the uppermost ones."""
+    sites: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """Those of the layers that prompts stand in, where that is not all (an encoder-decoder's encoder alone, say)."""
     width: Count
     """M, what a head reads."""
     pooling: Literal["mean", "first", "last"]
@@ -220,6 +222,8 @@ class Manifest(Facts):
             raise ValueError(f"the shape {shape} of the prompts is not told")
         if self.votes is not None and len(self.votes) != len(self.lengths):
             raise ValueError(f"votes {list(self.votes)} do not fit {len(self.lengths)} members")
+        if self.sites is not None and (list(self.sites) != sorted(set(self.sites)) or max(self.sites) >= self.layers):
+            raise ValueError(f"sites {list(self.sites)} do not fit {self.layers} layers")
         if len(self.first_layers) != len(self.lengths) or max(self.first_layers) >= self.layers:
             raise ValueError(
                 f"first layers {list(self.first_layers)} do not fit {len(self.lengths)} members on {self.layers} layers"
@@ -232,12 +236,15 @@ class Manifest(Facts):
             raise ValueError(f"files {sorted(self.files)} do not fit kind {self.kind!r}")
         return self
 
+    def _prompted(self, first: int) -> int:
+        return sum(site >= first for site in (range(self.layers) if self.sites is None else self.sites))
+
     def expected_shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """File → tensor → shape; every tensor is fp32."""
         prompts: dict[str, tuple[int, ...]] = {
             f"prompt.{n}": (length, self.embedding or 0)
             if self.layout is not None
-            else (self.layers - first, 2, self.heads or 0, length, self.head_size or 0)
+            else (self._prompted(first), 2, self.heads or 0, length, self.head_size or 0)
             for n, (length, first) in enumerate(zip(self.lengths, self.first_layers, strict=True))
         }
         files: dict[str, dict[str, tuple[int, ...]]] = {"prompt.safetensors": prompts}

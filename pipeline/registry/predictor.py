@@ -19,8 +19,8 @@ from torch import Tensor
 
 from pipeline.backbone import Backbone, load_backbone
 from pipeline.errors import InputError, InputErrors, nearest, raise_all
-from pipeline.model import PromptedModel
-from pipeline.prompts import COMBINATIONS, PromptBank, parse_layout
+from pipeline.model import PromptedModel, bank_on
+from pipeline.prompts import COMBINATIONS, parse_layout
 from pipeline.registry.artifact import Artifact, check_backbone
 from pipeline.registry.manifest import BackboneIdentity
 from pipeline.registry.rows import RowReader
@@ -178,7 +178,8 @@ class _Group:
             self.members[name] = range(start, start + len(artifact.members))
         shapes = [heads_of[name] for name, own in self.members.items() for _ in own]
         layouts = [None if manifest.layout is None else parse_layout(manifest.layout) for manifest, _ in every]
-        bank = PromptBank([member.prompt for _, member in every], backbone.info.layers, layouts)
+        standing = [manifest.sites for manifest, _ in every]
+        bank = bank_on(backbone.info, [member.prompt for _, member in every], layouts, standing)
         heads = HeadBank(shapes, backbone.info.width, [0] * len(every))
         for n, (_, member) in enumerate(every):
             assert member.weight is not None and member.bias is not None

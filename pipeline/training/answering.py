@@ -47,7 +47,7 @@ def _model_of(
     backbone: Backbone, task: PreparedTask, trained: Sequence[Trained], pooling: str
 ) -> tuple[PromptedModel, list[Member]]:
     """Trained candidates in one bank, and each one's prompt and head."""
-    bank = bank_of(trained, backbone.info.layers)
+    bank = bank_of(trained, backbone.info)
     count = len(trained)
     heads = HeadBank([task.head(pooling)] * count, backbone.info.width, [0] * count)
     for n, one in enumerate(trained):

@@ -50,7 +50,7 @@ class Trunks:
         if self.cache is None or not wanted:
             return
         encoded = task.encoded[split]
-        lengths, width = encoded.sequence_lengths.astype(np.int64), self.backbone.info.width
+        lengths, width = encoded.sequence_lengths.astype(np.int64), self.backbone.info.inner
         name, dtype = self._name(encoded), self.backbone.dtype
         paths = [self.cache.path(self.backbone.info.weights, str(dtype), name, layer) for layer in wanted]
         opened = [self.cache.open(path, lengths, width, dtype) for path in paths]

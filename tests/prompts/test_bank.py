@@ -38,7 +38,7 @@ def test_a_stack_holds_each_prompt_in_its_layers_and_nothing_else(shapes, data):
     chosen = sorted(range(len(shapes)), key=lambda n: (begins[n], n))
     places = [data.draw(st.integers(0, shapes[n][1])) for n in chosen]
     stacked, absent = bank.stack(chosen, places, [begins[n] for n in chosen])
-    assert sorted(stacked) == list(range(min(begins), LAYERS))
+    assert sorted(stacked) == list(range(min(begins), LAYERS)) and not absent
     for layer, tensor in stacked.items():
         here = [n for n in chosen if begins[n] <= layer]
         assert tensor.shape == (len(here), 2, 2, max(places), 4)

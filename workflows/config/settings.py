@@ -29,6 +29,10 @@ NOTHING_TRAINED: dict[str, Any] = {
 """Of a search where nothing is trained: one candidate, as it is."""
 
 
+WRITING = frozenset({"generation"})
+"""The task types whose answers a decoder writes."""
+
+
 class BackboneSettings(Settings):
     """The frozen model."""
 
@@ -42,6 +46,9 @@ class BackboneSettings(Settings):
     """Each worker holds the whole backbone (none) or a share of it (zero3, DeepSpeed)."""
     pooling: Literal["auto", "mean", "first", "last"] = "auto"
     """What a sentence's vector is; auto: mean for encoders, last for decoders."""
+    checkpointing: bool = False
+    """Layers keep their inputs only in training and are computed again on the way back: less memory, a third more
+    time."""
 
 
 class DataSettings(Settings):
@@ -162,6 +169,11 @@ class PromptSettings(Settings):
     init: Literal["vocabulary", "normal", "uniform", "text", "labels", "prompt"] = "vocabulary"
     """A fresh prompt starts from what the backbone makes of sampled tokens, of a text or of the class labels, from
     noise, or from another prompt."""
+    attention: Literal["auto"] | Annotated[tuple[Literal["encoder", "decoder", "cross"], ...], Field(min_length=1)] = (
+        "auto"
+    )
+    """Of an encoder-decoder: which of its attentions deep prompts stand in; auto: the encoder's where heads read, all
+    where a task writes."""
     text: Text | None = None
     """What `init: text` starts from."""
     source: Text | None = None
@@ -279,6 +291,14 @@ class Config(Settings):
         if self.trunk.folder is None:
             return self.cache_folder / "trunk"
         return Path(self.trunk.folder).expanduser().absolute()
+
+    @property
+    def attention(self) -> tuple[Literal["encoder", "decoder", "cross"], ...] | None:
+        """Which attentions of an encoder-decoder prompts stand in; None for all. Heads read its encoder alone."""
+        chosen = self.prompt.attention
+        if chosen != "auto":
+            return chosen
+        return None if any(task.type in WRITING for task in self.tasks) else ("encoder",)
 
     def task(self, name: str) -> TaskSettings:
         """The task of that name; KeyError if there is none."""

@@ -26,8 +26,8 @@ def check_sizes(config: Config, info: BackboneInfo) -> list[InputError]:
                 problems.append(InputError(what, where=where, found=value, expected=most))
     for where, values in layers.items():
         for value in values:
-            if value >= info.layers:
-                what, there = "the backbone has no such layer", f"0 to {info.layers - 1}"
+            if value >= info.entrances:
+                what, there = "the backbone has no such layer", f"0 to {info.entrances - 1}"
                 problems.append(InputError(what, where=where, found=value, expected=there))
     return problems + check_prompts(config, info)
 

@@ -179,6 +179,7 @@ class _Planner:
             backbone_bytes=self.graph.backbone_bytes,
             workers=self.group,
             memory_per_worker=self.machine.memory_per_worker(self.group),
+            whole=self.graph.info.whole,
         )
 
     def _task(self, name: str) -> TaskPlan:

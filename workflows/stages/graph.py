@@ -110,7 +110,9 @@ class RunGraph:
             return chosen
         if lowest != "auto":
             return (int(lowest),)
-        layers = self.info.layers
+        if self.info.kinds[0] not in self.info.attention:
+            return (0,)  # no prompt stands where rows enter
+        layers = self.info.entrances
         return tuple(sorted({0, layers // 2, layers - max(1, layers // 6)}))
 
     def candidates(self, task: str) -> list[Candidate]:
@@ -269,7 +271,7 @@ def build_graph(config: Config, on_event: Callable[[Mapping[str, Any]], None] = 
     problems: list[InputError] = []
     info: BackboneInfo | None = None
     try:
-        info = describe(config.backbone.model, config.backbone.revision)
+        info = describe(config.backbone.model, config.backbone.revision, attention=config.attention)
     except InputError as problem:
         problems.append(problem)
     tasks, unsound = load_tasks(config, on_event)

@@ -24,6 +24,8 @@ def backbone_payload(graph: RunGraph) -> dict[str, Any]:
         "model": str(graph.info.folder) if local else model,
         "revision": graph.config.backbone.revision,
         "dtype": graph.dtype,
+        "attention": list(graph.info.attention),
+        "checkpointing": graph.config.backbone.checkpointing,
     }
 
 

@@ -39,7 +39,13 @@ def open_backbone(payload: Payload, weights: str | None = None) -> Backbone:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     folder = Path(weights) if weights is not None and device == "cpu" else None
     return load_backbone(
-        payload["model"], revision=payload["revision"], dtype=payload["dtype"], device=device, mapped=folder
+        payload["model"],
+        revision=payload["revision"],
+        dtype=payload["dtype"],
+        device=device,
+        mapped=folder,
+        attention=payload["attention"],
+        checkpointing=payload["checkpointing"],
     )
 
 
@@ -49,8 +55,9 @@ def pretrain(payload: Payload, world: World) -> dict[str, Any]:
     if payload["sharding"] == "zero3":
         from pipeline.backbone.zero3 import load_sharded  # DeepSpeed comes with it
 
-        info = describe(payload["backbone"]["model"], payload["backbone"]["revision"])
-        backbone: Backbone = load_sharded(info, payload["backbone"]["dtype"])
+        of = payload["backbone"]
+        info = describe(of["model"], of["revision"], attention=of["attention"])
+        backbone: Backbone = load_sharded(info, of["dtype"], of["checkpointing"])
     else:
         backbone = open_backbone(payload["backbone"])
     if payload["vocabulary"]:

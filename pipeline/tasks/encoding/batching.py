@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.padding import left_padding, turned
 from pipeline.tasks.encoding.encoded import Example
 
 IGNORED = -100  # the class id of a position that has no (known) answer; torch's cross entropy skips it by default
@@ -22,7 +23,7 @@ _POOL_BATCHES = 32
 
 @dataclass(frozen=True)
 class Batch:
-    """R sequences padded on the right to T tokens, and the B rows in which they stand under their prompts.
+    """R sequences padded to T tokens, as a rule on the right, and the B rows in which they stand under their prompts.
 
     A sequence that runs under several prompts stands in several rows, and what the prompts have in common is computed
     once. Rows that are scored together are a unit: most units are one row, those of choices and of long texts several.
@@ -66,6 +67,17 @@ class Batch:
     def size(self) -> int:
         """B."""
         return int(self.prompt.shape[0])
+
+    def padded_right(self) -> Batch:
+        """The same where rows were padded on the left; what `collate` makes is padded on the right and comes back."""
+        before = left_padding(self.attention_mask)
+        if before is None:
+            return self
+        names = ("input_ids", "attention_mask", "token_type_ids", "answer", "labels", "targets")
+        told = {name: getattr(self, name) for name in names}
+        trunk = {layer: turned(states, before) for layer, states in self.trunk.items()}
+        moved: dict[str, Any] = {name: None if rows is None else turned(rows, before) for name, rows in told.items()}
+        return replace(self, trunk=trunk, **moved)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`."""

@@ -19,7 +19,7 @@ def left_padding(attention_mask: Tensor) -> Tensor | None:
 
 
 def turned(rows: Tensor, by: Tensor) -> Tensor:
-    """Rows [B, T, …], each turned to the left by its number of columns [B]: what leaves in front comes in at the end."""
+    """Rows [B, T, …], each turned to the left by its number of columns [B]; what leaves in front comes in behind."""
     column = turned_columns(rows.shape[1], by)
     return rows.gather(1, column.view(*column.shape, *[1] * (rows.dim() - 2)).expand_as(rows))
 
