@@ -8,6 +8,7 @@ Either way the language-model head runs where a row is read and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ def read_words(backbone: Backbone, heads: HeadBank, batch: Batch, hidden: Tensor
     """
     if batch.read is None:
         return {}
-    read = batch.read[batch.example] & heads.verbal[batch.head][:, None]  # [B, T]
+    read = batch.read[batch.example] & heads.answered_by_words(batch.head)[:, None]  # [B, T]
     row, column = read.nonzero(as_tuple=True)  # [A], [A] unit after unit
     if not len(row):
         return {}
@@ -51,7 +52,8 @@ def decode_words(
         states: the prompts of some rows → as the decoder's attentions take them.
     """
     said = {}
-    device, start = mask.device, backbone.model.config.decoder_start_token_id
+    device, config = mask.device, cast(Any, backbone.model.config)
+    start = config.decoder_start_token_id
     for n, verbalizer in _in_use(heads, batch.head):
         width, count = verbalizer.longest + 1, len(verbalizer.added)
         fill = [width - 1 - len(one) for one in verbalizer.added]

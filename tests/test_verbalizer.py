@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
 import torch
 
 from pipeline.backbone import load_backbone
-from pipeline.model import PromptedModel
-from pipeline.prompts import PromptBank, parse_layout
+from pipeline.model import PromptedModel, bank_on
+from pipeline.padding import turned
+from pipeline.prompts import parse_layout
 from pipeline.tasks import HeadBank, collate, make_head
 from pipeline.tasks.encoding.pattern import make_pattern
 from tests.backbone.test_vocabulary import STORIES, whole_model
@@ -87,7 +89,7 @@ def test_scores_are_the_mean_log_probabilities_of_the_words(model):
     """Without a prompt, and under one of no places: the batch pads rows of several lengths and sequences."""
     backbone, pattern = backbone_of(model), pattern_of(model)
     heads = HeadBank([make_head("classification", LABELS, None, pattern.verbalizer)], backbone.info.width, [0])
-    nothing = PromptBank([torch.zeros(backbone.info.prompt_shape(0, 2, True))], backbone.info.layers)
+    nothing = bank_on(backbone.info, [torch.zeros(backbone.info.prompt_shape(0, 2, True))])
     with torch.no_grad():
         expected = by_hand(model)
         for bank in (None, nothing):
@@ -111,9 +113,9 @@ def mixed_model(model):
     ]
     heads = [make_head("classification", LABELS, "last" if one.pooled else None, one.verbalizer) for one in patterns]
     kinds = [  # pattern, layout, shape
-        (0, None, info.prompt_shape(0, info.layers - 1, True)),
+        (0, None, info.prompt_shape(0, info.entrances - 1, True)),
         (0, None, info.prompt_shape(3, 0, True)),
-        (0, None, info.prompt_shape(5, info.layers - 1, True)),
+        (0, None, info.prompt_shape(5, info.entrances - 1, True)),
         (0, "front", info.prompt_shape(2, 0, False)),
         (1, "{2} {1}", info.prompt_shape(3, 0, False)),
         (1, "{2} {1}", info.prompt_shape(6, 0, False)),
@@ -122,7 +124,7 @@ def mixed_model(model):
     ]
     prompts = [torch.randn(*shape, generator=draw) * 0.3 for _, _, shape in kinds]
     layouts = [None if layout is None else parse_layout(layout) for _, layout, _ in kinds]
-    bank = PromptBank(prompts, info.layers, layouts)
+    bank = bank_on(info, prompts, layouts)
     rows = [(row, n, kind) for n, (kind, _, _) in enumerate(kinds) for row in rows_of(patterns[kind])]
     return PromptedModel(backbone, bank, HeadBank(heads, info.width, range(len(heads)))), rows
 
@@ -183,3 +185,27 @@ def test_soft_tokens_stand_between_the_templates_words():
     expected = logs[at, backbone.tokenizer.convert_tokens_to_ids("broken")]
     ((found, _),) = answers_of(prompted, [row])
     assert torch.allclose(found[0], expected, atol=1e-4)
+
+
+def test_the_vocabulary_is_computed_where_rows_are_read_and_nowhere_else(monkeypatch):
+    """A verbalizer's places alone, however wide the batch is; for linear rows none at all (peers, section 3.4)."""
+    prompted, rows = mixed_model("bert")
+    seen, scores = [], prompted.backbone.scores
+    monkeypatch.setattr(prompted.backbone, "scores", lambda hidden: (seen.append(len(hidden)), scores(hidden))[1])
+    with torch.no_grad():
+        answers_of(prompted, [row for row in rows if row[1] == 6])
+        assert seen == []
+        answers_of(prompted, rows)
+    words = sum(row[1] < 6 for row in rows)
+    assert seen == [words * pattern_of("bert").verbalizer.places]
+
+
+def test_rows_padded_on_the_left_are_read_where_they_are():
+    prompted, rows = mixed_model("bert")
+    plain, prompt, head = zip(*rows, strict=True)
+    right = collate(plain, prompt=prompt, head=head, pad_token_id=0)
+    before = right.attention_mask.sum(1) - right.attention_mask.shape[1]  # columns to turn by, to the right
+    names = ("input_ids", "attention_mask", "answer", "labels", "read")
+    left = replace(right, **{name: turned(getattr(right, name), before) for name in names})
+    with torch.no_grad():
+        assert torch.allclose(prompted(left).loss, prompted(right).loss, atol=1e-5)

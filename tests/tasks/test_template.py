@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import datasets
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.tasks import DataSource, Task, TaskSpec, encode_split
 from pipeline.tasks.encoding.pattern import make_pattern
 from pipeline.tasks.encoding.template import is_worded, parse_template, soft_of
 from tests.tiny import _tokenizer
@@ -142,3 +146,24 @@ def test_a_linear_head_reads_at_the_mask_or_as_the_pooling_says():
 
 def test_parse_keeps_what_the_user_wrote():
     assert parse_template(" a  {text} , b ", TEXT).pieces[0].value == "a  "
+
+
+def test_encoded_rows_are_cached_by_template_and_words(tmp_path):
+    rows = datasets.Dataset.from_dict({"text": ["my order"], "label": ["bad"]})
+    made = []
+    for template, words in (("{text} is {mask}", WORDS), ("{text} was {mask}", WORDS), ("{text} is {mask}", None)) * 2:
+        spec = TaskSpec("mood", "classification", DataSource(), template=template, words=words, head="verbalizer")
+        task = Task(spec, ("bad", "late"), "accuracy", {"train": rows}, {"train": "0" * 64})
+        if words is not None:
+            task = replace(task, spec=replace(spec, words={"bad": ["lost"], "late": ["late"]}))
+        split = encode_split(task, "train", TOKENIZER, context=32, cache_dir=tmp_path)
+        made.append(split.take([0])[0][0]["input_ids"])
+    assert made[:3] == made[3:] and made[0] != made[1]
+    assert len(list((tmp_path / "encoded").glob("*.arrow"))) == 3  # none of another's template or words is taken
+
+
+def test_a_limit_that_the_template_fills_is_refused():
+    spec = TaskSpec("mood", "classification", DataSource(), template="{text} is {mask}", head="verbalizer")
+    task = Task(spec, ("late", "soon"), "accuracy", {}, {"train": "0" * 64})
+    with pytest.raises(InputError, match="more than the 4 of its template"):
+        encode_split(task, "train", TOKENIZER, context=4, cache_dir=None)

@@ -108,6 +108,7 @@ def test_another_template_or_word_is_another_preparation(done, tmp_path):
 
 BAD = {
     "linear": ({PROMPT: "prompt: {method: hard, head: linear}"}, ["prompt.head", "hard prompts train nothing"]),
+    "head": ({PROMPT: "prompt: {method: head, head: verbalizer}"}, ["prompt.head", "say method: hard"]),
     "pretrained": ({PRETRAIN: "pretrain: {steps: 2, batch_rows: 4}"}, ["nothing to pretrain", "pretrain: null"]),
     "no template": ({INTENT: INTENT}, ["prompt.template", "a template is missing"]),
     "not p_tuning": (
