@@ -27,6 +27,7 @@ class Work:
         self.encoded = encoded
         self.item = graph.backbone_bytes // graph.info.parameters
         self.among = not self.config.prompt.deep
+        self.again = self.config.backbone.checkpointing
 
     def operations(self, room: str, task: str | None) -> float:
         """Operations of a stage from its beginning; those of preparing and registering do not count."""
@@ -35,8 +36,9 @@ class Work:
             assert pretrain is not None
             step, first_layer = self.pretrain_step(), self.graph.first_layer
             below = estimate.below(self.info, step, first_layer)
-            taught = estimate.training(self.info, step) + estimate.forward(self.info, step) if pretrain.distil else 0.0
-            return pretrain.steps * (estimate.training(self.info, step) + below + taught)
+            trained = estimate.training(self.info, step, self.again)
+            taught = trained + estimate.forward(self.info, step) if pretrain.distil else 0.0
+            return pretrain.steps * (trained + below + taught)
         if task is None:
             return 0.0
         if room == "adapt":
@@ -92,7 +94,9 @@ class Work:
         total = 0.0
         for one, share in zip(self.graph.candidates(task), self.shares(task), strict=True):
             prompt = (one.length, one.first_layer, self.among)
-            total += share * estimate.search(self.info, step, dev, prompt, settings.steps, settings.evaluate_every)
+            total += share * estimate.search(
+                self.info, step, dev, prompt, settings.steps, settings.evaluate_every, self.again
+            )
         deepest = max(self.graph.first_layers(task))
         trunk = self.config.trunk
         if trunk is not None and self.trunk_bytes(task) <= trunk.max_bytes:
@@ -128,4 +132,4 @@ class Work:
         settings = self.config.adapt_for(task)
         step, dev = self.rows(task, "train", settings.batch_rows), self.rows(task, "dev")
         prompt = (max(settings.lengths), min(self.graph.first_layers(task)), self.among)
-        return estimate.search(self.info, step, dev, prompt, settings.steps, settings.evaluate_every)
+        return estimate.search(self.info, step, dev, prompt, settings.steps, settings.evaluate_every, self.again)
