@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from pipeline.backbone import PromptStates
-from pipeline.backbone.padding import turned
 from pipeline.errors import InputError
 from pipeline.model import PromptedModel
+from pipeline.padding import turned
 from pipeline.prompts import PromptBank, arrange
 from pipeline.tasks import Batch
 from pipeline.tasks.decoding import Decoding
@@ -81,14 +81,13 @@ class _Rows:
         if self.backbone.info.decodes:
             inserted = self._inserted(soft)
             self.memory = self.backbone(ids, mask, prompts=self.states, inserted=inserted)  # [B, T, M], once
-            ids = torch.full_like(ids[:, :1], self.backbone.model.config.decoder_start_token_id)
+            config: Any = self.backbone.model.config
+            ids = torch.full_like(ids[:, :1], config.decoder_start_token_id)
             mask, soft = torch.ones_like(ids, dtype=torch.bool), torch.full_like(ids, -1)
         before = mask.sum(1) - ids.shape[1]  # to the right: the next token stands behind each row's last
         self.ids, self.mask, self.soft = (turned(each, before) for each in (ids, mask, soft))
 
-    def _put_in(
-        self, bank: PromptBank, prompt: Tensor, ids: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _put_in(self, bank: PromptBank, prompt: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The rows with their input prompts: ids, mask and which vector stands where, [B, W]."""
         tokenizer = self.backbone.tokenizer
         chosen, index = torch.unique(prompt, return_inverse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -14,6 +15,7 @@ from pipeline.backbone.source import BUILT_IN
 from pipeline.errors import InputError, nearest, raise_all
 from pipeline.prompts import METHODS, parse_layout
 from pipeline.tasks import TASK_TYPES, DataSource, Pooling, PreparedTask, TaskSpec, check_task_name
+from pipeline.tasks.decoding import Decoding
 from pipeline.tasks.encoding.windows import OVERLAP
 from pipeline.tasks.spec import check_template
 
@@ -61,6 +63,14 @@ class BackboneIdentity(Section):
         return cls.model_validate({"name": str(info.folder) if local else info.name, "dtype": dtype, **plain})
 
 
+class WritingRules(Section):
+    """How a task's texts are written, see `Decoding`."""
+
+    max_new_tokens: Count
+    beams: Count
+    length_penalty: float
+
+
 class TaskIdentity(Section):
     """How the task's rows were read and what its answers are."""
 
@@ -80,6 +90,8 @@ class TaskIdentity(Section):
     """What answers: numbers of the artifact's own, or words of the backbone's vocabulary."""
     words: dict[str, tuple[Text, ...]] | None = None
     """Of the verbalizer: label → its words; None for the labels' own names."""
+    decoding: WritingRules | None = None
+    """How texts are written; None for a type that writes none."""
 
     @classmethod
     def of(cls, task: PreparedTask) -> TaskIdentity:
@@ -88,6 +100,8 @@ class TaskIdentity(Section):
         rules = {key: task.rules[key] for key in same}
         words = task.rules["words"]
         rules["words"] = None if words is None else {label: tuple(own) for label, own in words.items()}
+        if task.kind.written:
+            rules["decoding"] = WritingRules(**asdict(task.writing))
         return cls.model_validate({"type": task.type, "labels": task.labels, "metric": task.metric, **rules})
 
     def spec(self, name: str) -> TaskSpec:
@@ -102,6 +116,7 @@ class TaskIdentity(Section):
             template=self.template,
             head=self.head,
             words=self.words,
+            decoding=None if self.decoding is None else Decoding(**self.decoding.model_dump()),
         )
 
     @model_validator(mode="after")
@@ -113,6 +128,9 @@ class TaskIdentity(Section):
             raise ValueError(f"{len(self.labels)} labels do not fit the {len(outputs)} outputs of {self.type!r}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("a label occurs twice")
+        written = self.decoding is not None
+        if written != TASK_TYPES[self.type].written:
+            raise ValueError(f"decoding {self.decoding} does not fit the type {self.type!r}")
         if problems := check_template(self.spec("task")):
             raise ValueError(problems[0].message)
         if self.words is not None and set(self.words) != set(self.labels):
@@ -237,6 +255,10 @@ class Manifest(Facts):
             )
         if (self.combine is None) != (len(self.lengths) == 1 or self.kind == "shared"):
             raise ValueError(f"combine {self.combine!r} does not fit {len(self.lengths)} members")
+        if self.task is not None and len(self.lengths) > 1 and not TASK_TYPES[self.task.type].combinations:
+            raise ValueError(
+                f"{len(self.lengths)} members cannot answer together: {self.task.type!r} is written by one"
+            )
         if set(self.files) != set(self.expected_shapes()):
             raise ValueError(f"files {sorted(self.files)} do not fit kind {self.kind!r}")
         return self
@@ -256,7 +278,8 @@ class Manifest(Facts):
         if self.task is not None:
             head: dict[str, tuple[int, ...]] = {}
             for n in range(len(self.lengths)):
-                rows = len(self.task.labels) if self.task.head == "linear" else 0
+                own = self.task.head == "linear" and not TASK_TYPES[self.task.type].written
+                rows = len(self.task.labels) if own else 0
                 head[f"weight.{n}"] = (rows, self.width)
                 head[f"bias.{n}"] = (rows,)
                 if self.bent:

@@ -14,6 +14,7 @@ from pipeline.registry.artifact import Artifact
 from pipeline.tasks import TASK_TYPES, Example, Reading, Task, make_head
 from pipeline.tasks.data.checks import canonical_row
 from pipeline.tasks.encoding.encode import RowEncoder, make_encoder
+from pipeline.tasks.types.base import text_reading
 
 
 class RowReader:
@@ -42,6 +43,7 @@ class RowReader:
         pattern = encoder.pattern
         verbalizer = None if pattern is None else pattern.verbalizer
         pooling = artifact.manifest.pooling if pattern is None or pattern.pooled else None
+        self.writing = spec.writing
         head = make_head(identity.type, identity.labels, pooling, verbalizer)
         self.head = replace(head, bent=artifact.manifest.bent)
         self._encode = RowEncoder(self.kind, encoder)
@@ -96,14 +98,17 @@ class RowReader:
             encoded[place].append(one)
         return encoded
 
-    def answer(self, row: Mapping[str, Any], encoded: Example, probabilities: Tensor) -> dict[str, Any]:
+    def answer(self, row: Mapping[str, Any], encoded: Example, told: Tensor | str) -> dict[str, Any]:
         """The answer to one row.
 
         Args:
             row: canonical. encoded: as `encode` gave it.
-            probabilities: [A_row, C], one line per answer position of the row.
+            told: [A_row, C], probabilities, one line per answer position of the row; or what was written.
         """
-        marks = {name: [mark for one in encoded for mark in one[name]] for name in self.kind.marks}
-        reading = Reading(probabilities, marks, row)
-        told = self.kind.tell(reading, self.identity.labels, self.identity.metric, self.threshold)
-        return {"task": self.name, **told}
+        if isinstance(told, str):
+            reading = text_reading(told, row)
+        else:
+            marks = {name: [mark for one in encoded for mark in one[name]] for name in self.kind.marks}
+            reading = Reading(told, marks, row)
+        answer = self.kind.tell(reading, self.identity.labels, self.identity.metric, self.threshold)
+        return {"task": self.name, **answer}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.tasks.data.load import Task, load_task
+from pipeline.tasks.decoding import Decoding
 from pipeline.tasks.encoding.batching import IGNORED, Batch, collate, length_batches
 from pipeline.tasks.encoding.encode import encode_split
 from pipeline.tasks.encoding.encoded import EncodedSplit, Example
@@ -22,6 +23,7 @@ __all__ = [
     "Answers",
     "Batch",
     "DataSource",
+    "Decoding",
     "EncodedSplit",
     "Evidence",
     "Example",

@@ -83,7 +83,7 @@ def answer_split(
     """
     offsets = np.concatenate([[0], np.cumsum(task.answers_per_row(split))])
     result = torch.zeros(len(members), int(offsets[-1]), len(task.labels))
-    for indices, some, answers in _passes(model, task, split, members, rows_per_batch, trunks, on_batch):
+    for indices, some, answers in _answered(model, task, split, members, rows_per_batch, trunks, on_batch):
         place = torch.from_numpy(np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in indices]))
         by_head = dict(zip(answers.heads, answers.logits, strict=True))
         for k in some:
@@ -105,13 +105,13 @@ def split_losses(
     its scores are as many as the vocabulary."""
     counts = task.answers_per_row(split)
     total = torch.zeros(len(members), dtype=torch.float64)
-    for indices, some, answers in _passes(model, task, split, members, rows_per_batch, trunks, None):
+    for indices, some, answers in _answered(model, task, split, members, rows_per_batch, trunks, None):
         each = answers.loss.view(len(some), -1).double().cpu()  # [some, U], means over the answers of a row
         total[list(some)] += each @ torch.from_numpy(counts[indices]).double()
     return (total / int(counts.sum())).tolist()
 
 
-def _passes(
+def _answered(
     model: PromptedModel,
     task: PreparedTask,
     split: str,
@@ -127,7 +127,7 @@ def _passes(
     batches = length_batches(encoded.lengths, rows_per_batch, sequences=encoded.sequences, tokens=TOKENS_PER_FORWARD)
     for done, indices in enumerate(batches, start=1):
         rows = split_rows(model, task, split, indices, begins, trunks)
-        for some in _fitting(groups, *rows.input_ids.shape):
+        for some in _passes(groups, *rows.input_ids.shape):
             yield indices, some, model(_under(rows, [members[k] for k in some]))
         if on_batch is not None:
             on_batch(done, len(batches))
@@ -164,7 +164,7 @@ def _alike(model: PromptedModel, members: Sequence[Member]) -> dict[tuple[int, i
     return groups
 
 
-def _fitting(groups: Mapping[tuple[int, int], list[int]], rows: int, tokens: int) -> Iterator[list[int]]:
+def _passes(groups: Mapping[tuple[int, int], list[int]], rows: int, tokens: int) -> Iterator[list[int]]:
     """Members that answer side by side: as many as keep a pass of `rows` × `tokens` for each within bounds."""
     for (_, places), group in groups.items():
         together = max(1, TOKENS_PER_FORWARD // (rows * (tokens + places)))

@@ -56,6 +56,13 @@ def _all_or_names(value: Any) -> Any:
 Attention = Literal["encoder", "decoder", "cross"]
 
 
+def _one_or_more(value: Any) -> Any:
+    words = [value] if isinstance(value, str) else value
+    if isinstance(words, list | tuple) and words and all(isinstance(word, str) and word.strip() for word in words):
+        return tuple(words)
+    raise refuse("a word, or a list of at least one word")
+
+
 def _auto_or_attentions(value: Any) -> Any:
     if value == "auto":
         return value
@@ -70,13 +77,6 @@ def _auto_or_layers(value: Any) -> Any:
     if isinstance(value, list | tuple) and value and all(type(layer) is int and layer >= 0 for layer in value):
         return tuple(value)
     raise refuse("auto, or a list of at least one layer, each a whole number from 0")
-
-
-def _one_or_more(value: Any) -> Any:
-    words = [value] if isinstance(value, str) else value
-    if isinstance(words, list | tuple) and words and all(isinstance(word, str) and word.strip() for word in words):
-        return tuple(words)
-    raise refuse("a word, or a list of at least one word")
 
 
 Text = Annotated[str, Field(min_length=1)]

@@ -70,13 +70,24 @@ class DataSettings(Settings):
     """Chooses the few-shot rows and generates the demo rows; the run's seed when not given."""
 
 
+class DecodingSettings(Settings):
+    """How a task's texts are written."""
+
+    max_new_tokens: Count = 64
+    """Tokens of a text, its end included; a longer one is broken off."""
+    beams: Count = 1
+    """1 takes the likeliest token each time; more keep so many beginnings and take the best text."""
+    length_penalty: float = 1.0
+    """With beams: more than 0 favours longer texts."""
+
+
 class TaskSettings(Settings):
     """One task."""
 
     name: Text
     """Names the task everywhere, also in the registry."""
     type: Text
-    """classification, pair, multilabel, regression, pair_regression, choice, token, srl or qa."""
+    """classification, pair, multilabel, regression, pair_regression, choice, token, srl, qa or generation."""
     data: DataSettings
     """Where the rows are."""
     columns: dict[Text, Text] = Field(default_factory=dict)
@@ -93,6 +104,8 @@ class TaskSettings(Settings):
     """What a text's vector is; auto: as `backbone.pooling` says."""
     overlap: Annotated[int, Field(ge=0)] = 128
     """Tokens that neighbouring windows share where a text is too long for the backbone (qa)."""
+    decoding: DecodingSettings | None = None
+    """How texts are written (generation)."""
     adapt: CandidateSettings | None = None
     """What this task does otherwise than `adapt` says; only the keys that are given count."""
     template: Text | None = None
@@ -110,7 +123,7 @@ class TaskSettings(Settings):
 
     def spec(self, seed: int, prompt: PromptSettings | None = None) -> TaskSpec:
         """The task as the library takes it; `seed` is the run's, `prompt` what it says for all tasks."""
-        from pipeline.tasks import DataSource, TaskSpec
+        from pipeline.tasks import DataSource, Decoding, TaskSpec
 
         data = self.data.model_dump()
         data["seed"] = seed if self.data.seed is None else self.data.seed
@@ -125,6 +138,7 @@ class TaskSettings(Settings):
             max_tokens=self.max_tokens,
             pooling=self.pooling,
             overlap=self.overlap,
+            decoding=None if self.decoding is None else Decoding(**self.decoding.model_dump()),
             template=self.template or (prompt.worded if prompt is not None else None),
             head=self.head if self.head != "auto" else (prompt.answering if prompt is not None else "linear"),
             words=None if self.words is None else dict(self.words),

@@ -91,6 +91,33 @@ def check_templates(info: BackboneInfo, tasks: Mapping[str, Task]) -> list[Input
     return problems
 
 
+def check_written(config: Config, info: BackboneInfo, tasks: Mapping[str, Task]) -> list[InputError]:
+    """What only the backbone can tell of tasks that are written: that it writes, and how a text ends."""
+    from pipeline.backbone import check_vocabulary, load_tokenizer
+    from pipeline.tasks.encoding.encode import end_of_text
+
+    written = [name for name, task in tasks.items() if task.kind.written]
+    if not written:
+        return []
+    where, problems = f"task {written[0]!r}, type", []
+    if info.predicts == "mask":
+        what, expected = "an encoder reads texts and writes none", "a decoder or an encoder-decoder"
+        problems.append(InputError(what, where=where, found=f"backbone {info.name} ({info.family})", expected=expected))
+    else:
+        for check in (lambda: end_of_text(load_tokenizer(info)), lambda: check_vocabulary(info)):
+            try:
+                check()
+            except InputError as problem:
+                problems.append(problem)
+    taught = config.pretrain_tasks if config.pretrain is not None and config.pretrain.distil else ()
+    for name in written:
+        if name in taught:
+            what = "a teacher's answers to a task that is written are scores of the whole vocabulary, and are not kept"
+            hint = "say pretrain: {distil: false}, or leave the task out of pretrain.tasks"
+            problems.append(InputError(what, where=f"pretrain.distil, task {name!r}", hint=hint))
+    return problems
+
+
 def _searched(config: Config, key: str) -> dict[str, list[int]]:
     """Where a search gives values of its own → the values; `auto` always fits."""
     found = {}

@@ -11,7 +11,7 @@ from statistics import mean
 from pipeline.backbone import ShardingChoice, choose_sharding, load_tokenizer
 from pipeline.errors import InputError, InputErrors, raise_all
 from pipeline.prompts import encoder_parameters
-from pipeline.tasks import SPLITS, EncodedSplit, encode_split
+from pipeline.tasks import SPLITS, EncodedSplit, Task, encode_split
 from pipeline.training.packing import TOKENS_PER_PASS
 from workflows.config.settings import Config
 from workflows.doctor.preflight import check_disk, check_tracking
@@ -205,8 +205,22 @@ class _Planner:
             first_layers=self.graph.first_layers(name) if adapted else (),
             share=mean(self.work.shares(name)) if adapted else 1.0,
             trainable=prompts + head * len(candidates),
-            notes=task.notes,
+            notes=(*task.notes, *self._written(task)),
         )
+
+    def _written(self, task: Task) -> list[str]:
+        """What is done otherwise for a task that is written."""
+        how = task.spec.writing
+        if how is None:
+            return []
+        search = f"{how.beams} beams" if how.beams > 1 else "greedy"
+        notes = [
+            "searched by the likelihood of the references; "
+            f"{task.metric} is of texts written at the end ({search}, at most {how.max_new_tokens} tokens)"
+        ]
+        if self.config.ensemble is not None:
+            notes.append("no ensemble: a text is written by one prompt, token after token")
+        return notes
 
     def _shared(self) -> int:
         """Numbers of the shared prompt and of the heads that pretraining trains with it."""
@@ -224,7 +238,7 @@ class _Planner:
     def _head(self, name: str) -> int:
         """Numbers of a task's head; words of the vocabulary have none."""
         task = self.graph.tasks[name]
-        return 0 if task.spec.head == "verbalizer" else (self.info.width + 1) * len(task.labels)
+        return 0 if task.spec.head == "verbalizer" or task.kind.written else (self.info.width + 1) * len(task.labels)
 
     def _prompt(self, length: int, first_layer: int) -> int:
         """Numbers that training one prompt takes, its encoder's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pipeline.tasks import EncodedSplit, Mixture
 from pipeline.training.halving import training_share
@@ -44,7 +45,10 @@ class Work:
             return self._adapt(task)
         if room == "ensemble":
             return self._answer(task, "dev", len(self.graph.candidates(task))) + self._distil(task)
-        return self._answer(task, "test", self._scored(task)) if room == "evaluate" else 0.0
+        if room != "evaluate":
+            return 0.0
+        splits = ("dev", "test") if self.graph.tasks[task].kind.written else ("test",)  # texts are written for dev, too
+        return sum(self._answer(task, split, self._scored(task)) for split in splits)
 
     def shares(self, task: str) -> list[float]:
         """For each candidate of a task, the share of its steps that one of its search takes on average."""
@@ -104,6 +108,10 @@ class Work:
     def _answer(self, task: str, split: str, count: int) -> float:
         """Answers of `count` candidates, the most expensive ones, to a whole split."""
         whole, layers = self.rows(task, split), self.graph.first_layers(task)
+        how = self.graph.tasks[task].spec.writing
+        if how is not None:  # texts as long as they may be, each token a pass of its own, through all layers
+            new = len(self.encoded[task][split]) * how.max_new_tokens * how.beams
+            whole, layers = replace(whole, tokens=whole.tokens + new), (0,)
         above = sorted(
             estimate.forward(self.info, Pass(whole.tokens, whole.length, one.length, one.first_layer, self.among))
             for one in self.graph.candidates(task)

@@ -105,7 +105,8 @@ def _search(graph: RunGraph, summary: RunSummary, task: str) -> Search | None:
         return None
     scores = done(graph, f"evaluate/{task}", "scores.json")
     winner = scores["winner"]["number"] if scores and task not in summary.failed else None
-    return Search(task, graph.tasks[task].metric, trained, winner)
+    own = graph.tasks[task]
+    return Search(task, own.kind.searched_by(own.metric), trained, winner)
 
 
 def _searched_layers(graph: RunGraph) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pipeline.tasks import Task
 from pipeline.training.candidates import Candidate
 from pipeline.training.halving import deal_cells
 from workflows.config.settings import Config
-from workflows.config.sizes import check_sizes, check_templates
+from workflows.config.sizes import check_sizes, check_templates, check_written
 from workflows.stages.loading import load_tasks, source_fingerprint
 from workflows.stages.stage import Stage, Standing, standing
 
@@ -161,7 +161,7 @@ class RunGraph:
             rooms["adapt"].append(adapt)
             last = adapt
             tolerance = self.config.adapt_for(name).tolerance
-            if self.config.ensemble is not None:
+            if self.config.ensemble is not None and self.tasks[name].kind.combinations:
                 how = self.config.ensemble.model_dump(mode="json")
                 if self.config.ensemble.distil:  # into a prompt as long and deep as the winner
                     how["tolerance"] = tolerance
@@ -204,6 +204,7 @@ class RunGraph:
                 "too_long": spec.too_long,
                 "pooling": spec.pooling,
                 "overlap": spec.overlap,
+                "decoding": None if spec.writing is None else asdict(spec.writing),
                 "tokenizer": self.info.tokenizer,
                 "context": self.text_context,
                 "code": code_version(),
@@ -220,7 +221,8 @@ class RunGraph:
     @property
     def verbal(self) -> bool:
         """Whether any task that is trained on or answered is answered by words of the backbone's vocabulary."""
-        return any(self.tasks[name].spec.head == "verbalizer" for name in self._used)
+        used = [self.tasks[name] for name in self._used]
+        return any(task.spec.head == "verbalizer" or task.kind.written for task in used)
 
     @property
     def pretrain_stage_tasks(self) -> tuple[str, ...]:
@@ -278,6 +280,7 @@ def build_graph(config: Config, on_event: Callable[[Mapping[str, Any]], None] = 
         problems += one.problems if isinstance(one, InputErrors) else [one]
     if info is not None:
         problems += check_sizes(config, info) + check_templates(info, tasks)
+        problems += check_written(config, info, tasks)
         try:
             if config.prompt.source is not None:
                 source_fingerprint(config, info)

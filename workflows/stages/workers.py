@@ -15,7 +15,7 @@ import torch
 from pipeline.backbone import Backbone, describe, load_backbone
 from pipeline.prompts import COMBINATIONS, Recipe
 from pipeline.tasks import PreparedTask
-from pipeline.training.answering import answer_together
+from pipeline.training.answering import answer_together, write_together
 from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.cohort import Cohort, CohortSettings
 from pipeline.training.distil import DistilSettings, distil
@@ -96,6 +96,20 @@ class Replica:
         return answer_together(
             self.backbone, task, split, trained, pooling=self.pooling, trunks=self.trunks, on_batch=progress
         )
+
+    def write(self, task: PreparedTask, split: str, trained: Sequence[Trained], world: World, stage: str) -> Any:
+        """The texts that all candidates write for a split, side by side, with progress."""
+
+        def progress(done: int, total: int) -> None:
+            world.event(stage=stage, task=task.name, done=done, total=total, note=f"writing {split}")
+
+        return write_together(self.backbone, task, split, trained, pooling=self.pooling, on_batch=progress)
+
+    def told(self, task: PreparedTask, split: str, trained: Sequence[Trained], world: World, stage: str) -> Any:
+        """What each candidate says of a split: probabilities [K, A, C], or of a task that is written texts, [K][R]."""
+        if task.kind.written:
+            return self.write(task, split, trained, world, stage)
+        return self.answer(task, split, trained, world, stage).probabilities
 
     def check(self) -> None:
         """Raises RuntimeError if training wrote to the backbone."""
@@ -193,8 +207,8 @@ def ensemble(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
     return result
 
 
-Choose = Callable[[torch.Tensor], torch.Tensor]
-"""Of all members' probabilities [K, A, C] the ones [A, C] that answer."""
+Choose = Callable[[Any], Any]
+"""Of all members' probabilities [K, A, C] the ones [A, C] that answer; of their texts [K][R] those [R]."""
 
 
 def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]:
@@ -209,9 +223,11 @@ def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
     looked_at = [winner, *chosen["members"], *cells["shared"], *cells["scratch"]]
     used = sorted({*looked_at, *([] if from_scratch is None else [from_scratch])})
     all_used = [trained[n] for n in used] + distilled
-    # Where answers depend on a threshold, dev chooses it for each of them before test is looked at.
-    on_dev = replica.answer(task, "dev", all_used, world, "evaluate").probabilities if task.kind.thresholded else None
-    on_test = replica.answer(task, "test", all_used, world, "evaluate").probabilities  # [K, A, C]
+    # Where answers depend on a threshold, dev chooses it for each of them before test is looked at. Texts are written
+    # for dev, too: while they were searched for, prompts were held against each other by likelihood alone.
+    look = task.kind.thresholded or task.kind.written
+    on_dev = replica.told(task, "dev", all_used, world, "evaluate") if look else None
+    on_test = replica.told(task, "test", all_used, world, "evaluate")  # [K, A, C], or [K][R]
     dev_rows, test_rows = SplitRows(task, "dev"), SplitRows(task, "test")
     place = {n: k for k, n in enumerate(used)}
 
@@ -226,7 +242,8 @@ def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
         return test_rows.read(chosen(on_test), threshold_of(chosen))
 
     def of_candidate(one: Trained, n: int, k: int) -> dict[str, Any]:
-        facts = {"number": n, **vars(one.candidate), "name": one.candidate.name, "dev": one.score}
+        dev = dev_rows.judge(on_dev[k]).score if task.kind.written and on_dev is not None else one.score
+        facts = {"number": n, **vars(one.candidate), "name": one.candidate.name, "dev": dev}
         return {**facts, **score(lambda p: p[k])}
 
     def of_place(n: int) -> dict[str, Any]:

@@ -118,6 +118,10 @@ class TaskType(ABC):
         """The metric that `auto` stands for."""
         return self.metrics[0]
 
+    def searched_by(self, metric: str) -> str:
+        """What the scores of a search are on dev: the metric, or what stands in for it where it would cost too much."""
+        return "likelihood" if self.written else metric
+
     def asked(self, column: str, value: Any, raw: Mapping[str, Any]) -> Any:
         """An input of a row to be answered; None where it is missing. `raw` is the whole row."""
         return value
