@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from pipeline.errors import InputError
 from pipeline.tasks import PreparedTask
+from pipeline.training.finetune import Trainable
 from tests.workflows.made_up import Page
 from tests.workflows.small import small_config
 from workflows.cli.app import main
@@ -15,7 +18,7 @@ from workflows.compare import compare
 from workflows.compare import run as run_module
 from workflows.compare.pieces import Pieces
 from workflows.config.load import load_config
-from workflows.run import run
+from workflows.driver import Driver
 from workflows.stages.graph import build_graph
 from workflows.stages.stage import standing
 
@@ -35,8 +38,13 @@ def compared(tmp_path_factory):
     return config, compare(config, on_event=events.append), events
 
 
+@pytest.fixture(scope="module")
+def pieces(compared):
+    return Pieces(build_graph(compared[0]))
+
+
 def scores_of(result, row):
-    return json.loads((run_module.Path(result.folder) / f"compare/{row.task}/{row.method}/scores.json").read_text())
+    return json.loads((Path(result.folder) / f"compare/{row.task}/{row.method}/scores.json").read_text())
 
 
 def test_every_method_has_the_same_steps_rows_and_looks_at_dev(compared):
@@ -55,22 +63,21 @@ def test_every_method_has_the_same_steps_rows_and_looks_at_dev(compared):
     assert len({row.dev.mean for row in result.rows if row.task == "slots"}) > 1  # they are different methods
 
 
-def test_what_is_trained_is_counted(compared):
-    config, result, _ = compared
-    graph = build_graph(config)
+def test_what_is_trained_is_counted(compared, pieces):
+    _, result, _ = compared
+    graph = pieces.run
     by = {(row.task, row.method): row for row in result.rows}
     width, labels = graph.info.width, len(graph.tasks["intent"].labels)
     head = (width + 1) * labels
     assert by["intent", "head"].parameters == by["intent", "head"].kept == head
-    assert by["intent", "finetune"].parameters == graph.info.parameters + head
+    whole = sum(p.numel() for p in Trainable(graph.info, "float32").parameters())
+    assert by["intent", "finetune"].parameters == whole + head > 25_000
     assert by["intent", "prompt_tuning"].parameters == 4 * width + head
     assert by["intent", "deep"].parameters == graph.info.layers * 2 * 4 * width + head
     assert by["intent", "prefix"].parameters > by["intent", "prefix"].kept == by["intent", "deep"].kept
 
 
-def test_rows_leave_room_for_the_longest_prompt_among_the_tokens(compared):
-    config, _, _ = compared
-    pieces = Pieces(build_graph(config))
+def test_rows_leave_room_for_the_prompt_among_the_tokens(pieces):
     prepared = PreparedTask.load(pieces.prepared("intent"))
     assert prepared.rules["context"] == pieces.run.info.context - 4
 
@@ -100,27 +107,28 @@ def test_a_second_time_nothing_runs_and_a_lost_piece_alone_runs_again(compared, 
     assert calls == [] and again.rows == result.rows
     assert sum("skipped: unchanged" in str(event.get("note")) for event in events) == 12 + 2  # and the encoded rows
     assert any("all 12 pieces are done" in str(event.get("note")) for event in events)
-    stage = Pieces(build_graph(config)).stages["slots", "head"]
-    record = stage.folder(run_module.Path(result.folder)) / "stage.json"
-    record.unlink()
+    (Path(result.folder) / "compare/slots/head/stage.json").unlink()
     repeated = compare(config)
     assert calls == [("slots", "head")]
     assert [row.test for row in repeated.rows] == [row.test for row in result.rows]  # the same again, to the last digit
-    changed = load_config(config_of(config.run_folder.parent, "steps: 6, seeds: 2"))
-    standings = [
-        standing(Pieces(build_graph(changed)).ground.folder, s) for s in Pieces(build_graph(changed)).stages.values()
-    ]
-    assert not any(one.skipped for one in standings)
     assert any("2 tasks × 6 methods, 2 seeds, 4 steps each" in str(event.get("note")) for event in first)
+
+
+def test_another_budget_is_another_piece_and_other_methods_are_not(compared, pieces):
+    config, result, _ = compared
+    for changes, same in (({"steps": 6}, False), ({"seeds": 3}, False), ({"methods": ("head",)}, True)):
+        other = config.model_copy(update={"compare": config.compare.model_copy(update=changes)})
+        stage = Pieces(replace(pieces.run, config=other)).stages["slots", "head"]
+        assert standing(Path(result.folder), stage).skipped == same
 
 
 def test_the_page_and_the_file_say_what_the_table_says(compared):
     _, result, _ = compared
-    page = Page(run_module.Path(result.page).read_text())
+    page = Page(Path(result.page).read_text())
     assert page.references == page.handlers == [] and "script" not in page.tags
     for row in result.rows:
         assert f"{row.test.mean:.3f}" in page.plain and f"{row.parameters:,}" in page.plain
-    told = json.loads((run_module.Path(result.folder) / "compare.json").read_text())
+    told = json.loads((Path(result.folder) / "compare.json").read_text())
     assert told["means"] == pytest.approx(result.means()) and len(told["rows"]) == 12
 
 
@@ -141,7 +149,9 @@ def test_the_shared_prompt_is_compared_once_the_run_has_it(tmp_path):
     config = load_config(file)
     with pytest.raises(InputError, match="no shared prompt yet"):
         compare(config)
-    run(config)
+    with Driver(build_graph(config), "inline", None, lambda event: None, tmp_path / "log") as driver:
+        driver.prepare()
+        driver.pretrain()
     shared, deep = compare(config).rows
     assert shared.method == "shared" and shared.parameters == deep.parameters and shared.dev != deep.dev
 
@@ -149,12 +159,12 @@ def test_the_shared_prompt_is_compared_once_the_run_has_it(tmp_path):
 @pytest.mark.parametrize(
     ("section", "told"),
     [
-        ("methods: [dep]", "compare.methods.0: there is no such method (found: dep"),
+        ("methods: [dep]", "compare.methods.0: there is no such method; found dep;"),
         ("methods: []", "compare.methods"),
         ("methods: [deep, deep]", "'deep' is here 2 times"),
         ("steps: 4, seconds: 2.0", "the budget is given twice"),
         ("seconds: -1.0", "more than 0"),
-        ("learning_rates: {fintune: [1e-5]}", "did you mean finetune"),
+        ("learning_rates: {fintune: [1e-5]}", "did you mean 'finetune'"),
         ("seed: 3", "unknown key"),
         ("length: 100", "longer than the backbone's context"),
     ],
@@ -181,5 +191,3 @@ def test_the_command_prints_one_table_and_what_to_type_next(compared, capfd):
         ["slots", "deep"],
     ]
     assert "mean" in out and "next: deepprompt run" in out
-    assert main(["compare", str(file), "--methods", "head,deep", "--json"]) == 0
-    assert {row["method"] for row in json.loads(capfd.readouterr().out)["rows"]} == {"head", "deep"}

@@ -122,7 +122,11 @@ def _result(
     steps: int,
 ) -> dict[str, Any]:
     one = trained[chosen[0]].candidate
+    rates: dict[str, list[float]] = {}
+    for other in trained:
+        rates.setdefault(f"{other.candidate.learning_rate:g}", []).append(other.score)
     return {
+        "rates": {rate: sum(own) / len(own) for rate, own in rates.items()},
         "learning_rate": one.learning_rate,
         "length": one.length,
         "first_layer": one.first_layer,
