@@ -59,11 +59,12 @@ class FineTuning(Cohort):
     def run(self) -> list[list[Trained]]:
         """Trains; the copy then has the weights that were best on dev."""
         self._copy.model.train()  # dropout, which prompts on a frozen backbone do without
-        found = super().run()
+        with torch.random.fork_rng():
+            torch.manual_seed(self.searches[0].candidates[0].seed)
+            found = super().run()
         self._copy.model.eval()
         self._copy.model.load_state_dict(self._best)
-        heads = self.model.heads
-        heads.put(0, found[0][0].weight, found[0][0].bias)
+        self.model.heads.put(0, found[0][0].weight, found[0][0].bias)
         return found
 
     def answers(self, task: PreparedTask, split: str) -> SplitAnswers:

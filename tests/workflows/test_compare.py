@@ -92,7 +92,7 @@ def test_the_best_of_a_task_is_marked_and_the_choice_is_made_on_dev(compared):
     assert result.means().keys() == set(METHODS)
 
 
-def test_a_second_time_nothing_runs_and_a_lost_piece_alone_runs_again(compared, monkeypatch):
+def test_a_second_time_nothing_runs_and_lost_pieces_alone_run_again(compared, monkeypatch):
     config, result, first = compared
     calls = []
     work = run_module.compare_piece
@@ -107,9 +107,10 @@ def test_a_second_time_nothing_runs_and_a_lost_piece_alone_runs_again(compared, 
     assert calls == [] and again.rows == result.rows
     assert sum("skipped: unchanged" in str(event.get("note")) for event in events) == 12 + 2  # and the encoded rows
     assert any("all 12 pieces are done" in str(event.get("note")) for event in events)
-    (Path(result.folder) / "compare/slots/head/stage.json").unlink()
+    for method in ("prefix", "finetune"):
+        (Path(result.folder) / f"compare/slots/{method}/stage.json").unlink()
     repeated = compare(config)
-    assert calls == [("slots", "head")]
+    assert calls == [("slots", "prefix"), ("slots", "finetune")]
     assert [row.test for row in repeated.rows] == [row.test for row in result.rows]  # the same again, to the last digit
     assert any("2 tasks × 6 methods, 2 seeds, 4 steps each" in str(event.get("note")) for event in first)
 
@@ -152,8 +153,11 @@ def test_the_shared_prompt_is_compared_once_the_run_has_it(tmp_path):
     with Driver(build_graph(config), "inline", None, lambda event: None, tmp_path / "log") as driver:
         driver.prepare()
         driver.pretrain()
-    shared, deep = compare(config).rows
-    assert shared.method == "shared" and shared.parameters == deep.parameters and shared.dev != deep.dev
+    result = compare(config)
+    shared, deep = result.rows
+    assert shared.method == "shared" and shared.parameters == deep.parameters
+    curves = [scores_of(result, row)["seeds"][0]["curve"] for row in (shared, deep)]
+    assert curves[0] != curves[1]  # another start, with other losses
 
 
 @pytest.mark.parametrize(
