@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -54,7 +54,7 @@ def print_comparison(result: Comparison, config_argument: str, console: Console)
     from workflows.cli.tables import columns
     from workflows.words import figure, span, spread
 
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (
             *(row.task, row.method, spread(row.test), spread(row.dev), row.parameters),
             *(f"{row.seconds:.1f}", row.steps, f"{row.learning_rate:g}", "best" if row.best else ""),

@@ -4,8 +4,7 @@ test, once, the same way for every method."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,35 +138,27 @@ def _result(
     }
 
 
-def _count(parameters: Any) -> int:
+def _count(parameters: Iterable[Tensor]) -> int:
     return sum(parameter.numel() for parameter in parameters)
 
 
 def _of_head(heads: HeadBank) -> int:
     """Numbers of a task's head; a bias that means nothing is none."""
-    return heads.weights[0].numel() + (heads.biases[0].numel() if heads.heads[0].scale.biased else 0)
+    return _count([heads.weights[0], *([heads.biases[0]] if heads.heads[0].scale.biased else [])])
 
 
-@dataclass
 class _Told:
     """The worker's world, which tells of a comparison's piece instead of a run's adaptation."""
 
-    world: World
-    name: str
-
-    @property
-    def rank(self) -> int:
-        return self.world.rank
-
-    @property
-    def size(self) -> int:
-        return self.world.size
+    def __init__(self, world: World, name: str) -> None:
+        self.rank, self.size = world.rank, world.size
+        self._world, self._name = world, name
 
     def event(self, **fields: Any) -> None:
-        self.world.event(**{**fields, "stage": "compare", "task": self.name})
+        self._world.event(**{**fields, "stage": "compare", "task": self._name})
 
     def save(self, write: Writer, step: int) -> None:
-        self.world.save(write, step)
+        self._world.save(write, step)
 
     def latest(self) -> Path | None:
-        return self.world.latest()
+        return self._world.latest()
