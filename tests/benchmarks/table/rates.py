@@ -13,14 +13,14 @@ from typing import Any
 from pipeline.training.world import save_json
 from tests.benchmarks.table import entries, ours, peft_side
 
-TASKS = ("mr", "snips_slots")
+TASKS = ("subj", "snips_slots")
 GRIDS = {
-    "deep": [3e-3, 1e-2, 3e-2],
+    "deep": [1e-2, 3e-2, 1e-1],
     "prefix": [1e-3, 3e-3, 1e-2],
     "prompt_tuning": [1e-2, 3e-2, 1e-1],
     "p_tuning": [1e-3, 3e-3, 1e-2],
-    "head": [3e-3, 1e-2, 3e-2],
-    "finetune": [5e-5, 1e-4, 2e-4],
+    "head": [1e-2, 3e-2, 1e-1],
+    "finetune": [5e-5, 1e-4, 3e-4],
     "peft_prefix": [3e-3, 1e-2, 3e-2],
     "peft_prompt_tuning": [1e-2, 3e-2, 1e-1],
 }
