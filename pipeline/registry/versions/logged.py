@@ -62,7 +62,7 @@ def _log_model(client: MlflowClient, experiment: str, folder: Path, manifest: Ma
         mlflow.pyfunc.save_model(
             path=f"{scratch}/model",
             mlflow_model=model,
-            python_model=str(Path(__file__).parents[1] / "pyfunc_model.py"),
+            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             artifacts={_PROMPT: f"{scratch}/{_PROMPT}"},
             pip_requirements=[f"deepprompt=={__version__}"],
         )
