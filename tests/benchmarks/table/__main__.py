@@ -19,7 +19,7 @@ from rich.console import Console
 
 from pipeline.backbone import resolve_dtype
 from pipeline.training.world import save_json
-from tests.benchmarks.table import entries, ours, peft_side
+from tests.benchmarks.table import entries, ours, peft_side, rates
 from tests.benchmarks.table.render import render
 
 RESULTS = Path(__file__).parents[1] / "results" / "table.json"
@@ -72,10 +72,11 @@ def measure(task: str, method: str, fresh: bool) -> Pieces:
             }
             for name in runs[0]
         }
+    rate = rates.best(method)
     if method in entries.PEFT:
         prepared, seeds = ours.prepared(task), []
         for seed in range(entries.SEEDS):
-            found = peft_side.train(prepared, method, seed)
+            found = peft_side.train(prepared, method, seed, rate)
             if "crashes" in found:
                 return {task: {"metric": prepared.metric, **found}}
             seeds.append(found)
@@ -84,7 +85,7 @@ def measure(task: str, method: str, fresh: bool) -> Pieces:
         numbers = {"trained": seeds[0]["parameters"]}
         scores = [{"test": one["test"], "dev": one["dev"]} for one in seeds]
         return {task: {"metric": prepared.metric, **keys, "parameters": numbers, "seconds": seconds, "seeds": scores}}
-    return {task: ours.piece(task, method, fresh)}
+    return {task: ours.piece(task, method, rate, fresh)}
 
 
 def _due(piece: dict[str, Any] | None, again: str | None) -> bool:
@@ -98,7 +99,6 @@ def _setting() -> dict[str, Any]:
         "batch": entries.BATCH,
         "seeds": entries.SEEDS,
         "places": entries.LENGTH,
-        "learning rates": entries.RATES,
         "multiplied in": resolve_dtype("auto"),
         "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__},
     }

@@ -54,17 +54,6 @@ ENTRIES = [
 ]
 """No dataset beside the checkout is multi-label or a regression."""
 NAMES = [entry.name for entry in ENTRIES]
-RATES = {
-    "deep": 1e-2,
-    "prefix": 3e-3,
-    "prompt_tuning": 3e-2,
-    "p_tuning": 3e-3,
-    "head": 1e-2,
-    "finetune": 1e-4,
-    "peft_prefix": 1e-2,
-    "peft_prompt_tuning": 3e-2,
-}
-"""One for all tasks; see `tests.benchmarks.table.rates`."""
 OURS = ("deep", "prefix", "prompt_tuning", "p_tuning", "head", "finetune")
 PEFT = ("peft_prefix", "peft_prompt_tuning")
 WHOLE = "deepprompt"
@@ -109,7 +98,6 @@ def write_config(name: str, entries: list[Entry], seed: int = 0) -> Path:
             "methods": list(OURS),
             "steps": STEPS,
             "seeds": SEEDS,
-            "learning_rates": {method: [RATES[method]] for method in OURS},
         },
     }
     file = WORK / f"{name}.yaml"

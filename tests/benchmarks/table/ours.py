@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.tasks import PreparedTask
-from tests.benchmarks.table.entries import ENTRIES, WORK, entry, write_config
+from tests.benchmarks.table.entries import ENTRIES, SEEDS, WORK, entry, write_config
 from workflows.compare import compare
 from workflows.compare.pieces import Pieces
 from workflows.compare.work import SCORES
@@ -20,21 +20,23 @@ from workflows.stages.stage import read_record
 Figures = dict[str, Any]
 
 
-def piece(name: str, method: str, fresh: bool) -> Figures:
+def piece(name: str, method: str, rate: float, fresh: bool) -> Figures:
     """A method on a task, all its seeds in one cohort."""
     if fresh:
         pieces = Pieces(build_graph(load_config(write_config(f"table-{name}", [entry(name)]))))
         shutil.rmtree(pieces.stages[name, method].folder(pieces.ground.folder), ignore_errors=True)
-    told = scores(name, method, [])
+    told = scores(name, method, [rate])
     seeds = [{"test": one["test"][told["metric"]], "dev": one["dev"]} for one in told["seeds"]]
     keys = ("metric", "learning_rate", "parameters", "steps", "seconds")
     return {**{key: told[key] for key in keys}, "seeds": seeds}
 
 
-def scores(name: str, method: str, changes: Sequence[str]) -> Figures:
+def scores(name: str, method: str, rates: Sequence[float], seeds: int = SEEDS) -> Figures:
     """What `deepprompt compare` leaves of a method on a task."""
     file = write_config(f"table-{name}", [entry(name)])
-    result = compare(load_config(file, [f"compare.methods=[{method}]", *changes]))
+    changes = [f"compare.methods=[{method}]", f"compare.seeds={seeds}"]
+    changes.append(f"compare.learning_rates={{{method}: {list(map(float, rates))}}}")
+    result = compare(load_config(file, changes))
     if result.failed:
         raise RuntimeError(str(result.failed))
     told = read_record(Path(result.folder) / "compare" / name / method / SCORES)

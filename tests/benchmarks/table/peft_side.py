@@ -20,7 +20,7 @@ from pipeline.tasks import Batch, PreparedTask, collate, length_batches
 from pipeline.tasks.scoring.scales import Gold
 from pipeline.training.evaluate import SplitAnswers, SplitRows
 from pipeline.training.loop import Schedule
-from tests.benchmarks.table.entries import BATCH, EVERY, LENGTH, RATES, STEPS
+from tests.benchmarks.table.entries import BATCH, EVERY, LENGTH, STEPS
 
 HEADS = {
     "classification": ("AutoModelForSequenceClassification", "SEQ_CLS"),
@@ -49,13 +49,12 @@ def load(task: PreparedTask, method: str, seed: int) -> torch.nn.Module:
     return get_peft_model(model, how(task_type=getattr(TaskType, kind), num_virtual_tokens=LENGTH))
 
 
-def train(task: PreparedTask, method: str, seed: int, steps: int = STEPS, rate: float | None = None) -> Figures:
+def train(task: PreparedTask, method: str, seed: int, rate: float, steps: int = STEPS) -> Figures:
     """One run, with AdamW, warm-up and linear decay; the best state on dev is scored on test.
 
     A failure of PEFT's is a figure of its own: `crashes`.
     """
     model = load(task, method, seed)
-    rate = RATES[method] if rate is None else rate
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0, fused=True)
     schedule, encoded, rows = Schedule(steps, 0.1), task.encoded["train"], SplitRows(task, "dev")

@@ -6,6 +6,7 @@ The table has the best of each. One rate for all tasks: a search per task would 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -27,26 +28,35 @@ GRIDS = {
 RESULTS = Path(__file__).parents[1] / "results" / "table_rates.json"
 
 
-def main() -> None:
-    found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    for method, rates in GRIDS.items():
-        for task in TASKS:
-            if task not in found.setdefault(method, {}):
-                found[method][task] = _dev(task, method, rates)
-                save_json(RESULTS, found)
-                print(method, task, found[method][task], flush=True)
-        scores = [own for own in found[method].values() if own is not None]
-        print(method, "→", max(scores[0], key=lambda rate: mean(own[rate] for own in scores)), flush=True)
+def best(method: str) -> float:
+    """A method's learning rate, the best on dev; measured where it is not known yet."""
+    scores = [own for task in TASKS if (own := _known(method, task)) is not None]
+    return max(GRIDS[method], key=lambda rate: mean(own[f"{rate:g}"] for own in scores))
 
 
-def _dev(task: str, method: str, rates: list[float]) -> dict[str, float] | None:
+def _known(method: str, task: str) -> dict[str, float] | None:
     """Rate → the best dev score; None where the peer crashes."""
+    found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    own = found.setdefault(method, {})
+    if task not in own:
+        own[task] = _measure(method, task)
+        save_json(RESULTS, found)
+        print(f"{method} on {task}: {own[task]}", file=sys.stderr, flush=True)
+    known: dict[str, float] | None = own[task]
+    return known
+
+
+def _measure(method: str, task: str) -> dict[str, float] | None:
+    rates = GRIDS[method]
     if method in entries.PEFT:
-        runs = {f"{rate:g}": peft_side.train(ours.prepared(task), method, 0, rate=rate) for rate in rates}
-        return None if any("crashes" in run for run in runs.values()) else {r: run["dev"] for r, run in runs.items()}
-    told = ours.scores(task, method, ["compare.seeds=1", f"compare.learning_rates={{{method}: {rates}}}"])
-    return dict(told["rates"])
+        prepared = ours.prepared(task)
+        runs = {f"{rate:g}": peft_side.train(prepared, method, 0, rate) for rate in rates}
+        crashed = any("crashes" in run for run in runs.values())
+        return None if crashed else {rate: round(run["dev"], 6) for rate, run in runs.items()}
+    told = ours.scores(task, method, rates, seeds=1)
+    return {rate: round(dev, 6) for rate, dev in told["rates"].items()}
 
 
 if __name__ == "__main__":
-    main()
+    for name in GRIDS:
+        print(name, best(name))
