@@ -40,7 +40,7 @@ BAD = {
     "{method: p_tuning, encoder: lsmt}": ["prompt.encoder", "did you mean 'lstm'?"],
     "{method: prompt_tuning, place: frnt}": ["prompt.place", "did you mean 'front'?"],
     "{place: end}": ["prompt.place", "deep prompts stand in the layers", "prompt_tuning and p_tuning"],
-    '{method: prompt_tuning, template: "{3} text"}': ["prompt.template", "a template goes with p_tuning"],
+    '{method: prompt_tuning, template: "{3} text"}': ["prompt.template", "a template of soft tokens goes with"],
     '{method: p_tuning, template: "{3} txt"}': ["prompt.template", "found txt", "did you mean 'text'?"],
     '{method: p_tuning, place: end, template: "{3} text"}': ["prompt.place", "a template says already"],
     "{method: prompt_tuning, first_layer: 2}": ["prompt.first_layer", "begin at the embeddings"],

@@ -61,7 +61,15 @@ def _auto_or_layers(value: Any) -> Any:
     raise refuse("auto, or a list of at least one layer, each a whole number from 0")
 
 
+def _one_or_more(value: Any) -> Any:
+    words = [value] if isinstance(value, str) else value
+    if isinstance(words, list | tuple) and words and all(isinstance(word, str) and word.strip() for word in words):
+        return tuple(words)
+    raise refuse("a word, or a list of at least one word")
+
+
 Text = Annotated[str, Field(min_length=1)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]

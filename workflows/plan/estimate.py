@@ -43,16 +43,18 @@ class Pass:
 
 def forward(info: BackboneInfo, one: Pass) -> float:
     """Operations of a forward pass; embeddings are looked up, not multiplied."""
-    dense = info.parameters - info.vocabulary * info.width
+    layers = info.entrances
+    decoding = (info.layers - layers) / 2  # a decoder's layer attends twice: about 4/3 of an encoder's weights
+    dense = (info.parameters - info.vocabulary * info.embedding) * layers / (layers + 4 / 3 * decoding)
     tokens = one.tokens * (1 + one.prompt / one.length) if one.among else one.tokens
-    whole = 2.0 * dense * tokens + 4.0 * info.layers * info.width * tokens * (one.length + one.prompt)
-    return whole * (info.layers - one.first_layer) / info.layers
+    whole = 2.0 * dense * tokens + 4.0 * layers * info.inner * tokens * (one.length + one.prompt)
+    return whole * (layers - one.first_layer) / layers
 
 
 def below(info: BackboneInfo, one: Pass, layer: int) -> float:
     """Operations of the layers below `layer`, the trunk: there are no prompts in it."""
     bare = Pass(one.tokens, one.length, 0)
-    return forward(info, bare) * layer / info.layers
+    return forward(info, bare) * layer / info.entrances
 
 
 def training(info: BackboneInfo, one: Pass) -> float:
@@ -66,7 +68,7 @@ def search(info: BackboneInfo, step: Pass, dev: Pass, prompt: tuple[int, int, bo
     Args:
         prompt: P, its first layer (those below do not count here), whether it stands among the tokens.
     """
-    looks = -(-steps // every)
+    looks = -(-steps // every) or 1  # of what is not trained, one
     train, look = (Pass(one.tokens, one.length, *prompt) for one in (step, dev))
     return steps * training(info, train) + looks * forward(info, look)
 
