@@ -91,8 +91,8 @@ class PromptedModel(nn.Module):
     def _prompted(
         self, batch: Batch, bank: PromptBank, places: int | None, first_layer: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Hidden states [B, T, M] of the rows' own tokens; of their soft tokens, too, [B, W, M], and which of these there
-        are, [B, W]. Rows go through the backbone in the order of their first layers, and come back."""
+        """Hidden states [B, T, M] of the rows' own tokens; with their soft tokens, [B, W, M], and which of these
+        there are, [B, W]. Rows go through the backbone in the order of their first layers, and come back."""
         begins = [max(first, first_layer) for first in bank.first_layers]
         chosen = sorted(set(batch.prompt.tolist()), key=lambda n: (begins[n], n))  # K
         firsts = [begins[n] for n in batch.prompt.tolist()]  # [B]

@@ -86,9 +86,7 @@ class _Rows:
         before = mask.sum(1) - ids.shape[1]  # to the right: the next token stands behind each row's last
         self.ids, self.mask, self.soft = (turned(each, before) for each in (ids, mask, soft))
 
-    def _put_in(
-        self, bank: PromptBank, prompt: Tensor, ids: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _put_in(self, bank: PromptBank, prompt: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The rows with their input prompts: ids, mask and which vector stands where, [B, W]."""
         tokenizer = self.backbone.tokenizer
         chosen, index = torch.unique(prompt, return_inverse=True)

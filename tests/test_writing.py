@@ -1,4 +1,4 @@
-"""Writing under prompts: token for token what step by step passes without a cache give, whoever else is in the batch."""
+"""Writing under prompts: token for token what whole passes without a cache give, whoever else is in the batch."""
 
 from __future__ import annotations
 
@@ -117,7 +117,9 @@ def test_scores_at_every_step_are_those_of_one_pass(family):
 def test_a_row_is_written_as_it_is_alone(rows, search):
     """Beams too: they follow their row, and its prompt them."""
     model, how = model_of("llama"), Decoding(max_new_tokens=5, beams=3 if search else 1)
-    together = write_tokens(model, batch_of(model, [row_of(model, text) for text, _ in rows], [n for _, n in rows]), how)
+    together = write_tokens(
+        model, batch_of(model, [row_of(model, text) for text, _ in rows], [n for _, n in rows]), how
+    )
     for (text, n), told in zip(rows, together, strict=True):
         assert write_tokens(model, batch_of(model, [row_of(model, text)], [n]), how) == [told]
 
@@ -136,7 +138,7 @@ def test_beams_find_texts_at_least_as_likely_and_the_stock_model_finds_the_same(
                     row["labels"][-1] = end_of_text(model.backbone.tokenizer)
                 else:
                     row = {**row, "labels": row["labels"][:-1], "answer": row["answer"][:-1]}
-                losses.append(float(model(batch_of(model, [row], [prompt])).loss) )
+                losses.append(float(model(batch_of(model, [row], [prompt])).loss))
         assert losses[1] <= losses[0] + 1e-5
     assert write_tokens(model, batch, Decoding(6, beams=4)) == many
 
@@ -184,9 +186,7 @@ def test_a_baked_prompt_writes_as_the_one_that_is_trained():
         made = make_encoder(encoder, torch.randn(shape, generator=torch.Generator().manual_seed(1)), info.width, 0)
         layouts = [None if layout is None else parse_layout(layout)]
         trained = PromptedModel(model.backbone, PromptBank([made], info.layers, layouts), model.heads)
-        baked = PromptedModel(
-            model.backbone, PromptBank([trained.bank.bake(0)], info.layers, layouts), model.heads
-        )
+        baked = PromptedModel(model.backbone, PromptBank([trained.bank.bake(0)], info.layers, layouts), model.heads)
         batch = batch_of(model, [row_of(model, text) for text in TEXTS], [0] * len(TEXTS))
         for beams in (1, 2):
             how = Decoding(5, beams=beams)

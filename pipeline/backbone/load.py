@@ -47,8 +47,8 @@ class Backbone(nn.Module):
         model: nn.Module,
         tokenizer: Any,
         info: BackboneInfo,
-        mapped: Path | None = None,
         checkpointing: bool = False,
+        mapped: Path | None = None,
     ) -> None:
         super().__init__()
         self.model = model.requires_grad_(False).eval()
@@ -347,7 +347,7 @@ def load_backbone(
         weights = read_mapped(info, dtype, mapped)
     else:
         weights = read_weights(info, dtype)
-    return Backbone(weights.to(device), load_tokenizer(info), info, mapped, checkpointing)
+    return Backbone(weights.to(device), load_tokenizer(info), info, checkpointing, mapped)
 
 
 def read_weights(info: BackboneInfo, dtype: str) -> nn.Module:

@@ -231,7 +231,9 @@ class Manifest(Facts):
         if (self.combine is None) != (len(self.lengths) == 1 or self.kind == "shared"):
             raise ValueError(f"combine {self.combine!r} does not fit {len(self.lengths)} members")
         if self.task is not None and len(self.lengths) > 1 and not TASK_TYPES[self.task.type].combinations:
-            raise ValueError(f"{len(self.lengths)} members cannot answer together: {self.task.type!r} is written by one")
+            raise ValueError(
+                f"{len(self.lengths)} members cannot answer together: {self.task.type!r} is written by one"
+            )
         if set(self.files) != set(self.expected_shapes()):
             raise ValueError(f"files {sorted(self.files)} do not fit kind {self.kind!r}")
         return self

@@ -13,8 +13,8 @@ from pipeline.errors import InputError
 from pipeline.registry.artifact import Artifact
 from pipeline.tasks import TASK_TYPES, Example, Reading, Task, make_head
 from pipeline.tasks.data.checks import canonical_row
-from pipeline.tasks.types.base import text_reading
 from pipeline.tasks.encoding.encode import RowEncoder, make_encoder
+from pipeline.tasks.types.base import text_reading
 
 
 class RowReader:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +97,12 @@ class HeadBank(nn.Module):
 
     def __len__(self) -> int:
         return len(self.heads)
+
+    def answered_by_words(self, head: Tensor) -> Tensor:
+        """Which rows with these heads [B] a verbalizer answers; [B] bool."""
+        verbal: Any = self.verbal
+        rows: Tensor = verbal[head]
+        return rows
 
     def pooled(self, head: Tensor, pooling: str | None = None) -> Tensor:
         """Which rows with these heads [B] answer once, read as `pooling` says, or in any way; [B] bool."""

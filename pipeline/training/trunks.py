@@ -97,7 +97,8 @@ class Trunks:
                 world.event(stage="adapt", task=task.name, done=done, total=len(batches), note=note)
 
     def _name(self, encoded: EncodedSplit) -> str:
-        """The hash of a split's token ids, and of how many of them an encoder reads: all that its activations follow from, beside the backbone."""
+        """The hash of a split's token ids, and of how many of them are read: all that its activations follow from,
+        beside the backbone."""
         if id(encoded) not in self._names:
             whole = hashlib.sha256()
             for column in ("input_ids", "token_type_ids", "asked"):

@@ -74,7 +74,9 @@ def write_rows(folder: Path, kind: str) -> Path:
     data = folder / kind
     data.mkdir(parents=True, exist_ok=True)
     for split in ("train", "dev", "test"):
-        (data / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in {**ROWS, **WRITTEN}[kind]), encoding="utf-8")
+        (data / f"{split}.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in {**ROWS, **WRITTEN}[kind]), encoding="utf-8"
+        )
     return data
 
 

@@ -1,4 +1,4 @@
-"""A task that is written trains by teacher forcing, beside other tasks as alone, and writes what its artifact writes."""
+"""A task that is written trains by teacher forcing, beside others as alone, and writes what its artifact writes."""
 
 from __future__ import annotations
 

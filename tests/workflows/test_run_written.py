@@ -50,7 +50,13 @@ def test_it_is_scored_by_what_it_writes(done):
     config, plan, summary = done
     assert summary.exit_code == 0 and summary.rows[0].metric == "bleu"
     scores = json.loads((config.run_folder / "evaluate" / "tell" / "scores.json").read_text(encoding="utf-8"))
-    assert scores["ensemble"] is None and set(scores["winner"]["test"]) == {"bleu", "chrf", "rouge1", "rouge2", "rougeL"}
+    assert scores["ensemble"] is None and set(scores["winner"]["test"]) == {
+        "bleu",
+        "chrf",
+        "rouge1",
+        "rouge2",
+        "rougeL",
+    }
     # dev and test hold the same rows here
     assert scores["winner"]["test"]["bleu"] == pytest.approx(scores["winner"]["dev"])
     assert scores["intervals"]["winner"] is not None

@@ -12,8 +12,8 @@ import typer
 
 from pipeline.errors import InputError, nearest, raise_all
 from workflows.cli.console import default_log_file, silence_libraries
-from workflows.cli.progress import Listener, show_progress
 from workflows.cli.options import ConfigOption, PrefixOption, RegistryOption, open_registry
+from workflows.cli.progress import Listener, show_progress
 
 if TYPE_CHECKING:
     from pipeline.registry import PromptRegistry

@@ -181,6 +181,10 @@ def _own_templates(config: Config) -> Iterator[Problem]:
 @_check
 def _hard(config: Config) -> Iterator[Problem]:
     """Nothing is trained, so nothing is pretrained, and words answer."""
+    if config.prompt.method == "head" and config.prompt.head == "verbalizer":
+        yield Problem(
+            ("prompt", "head"), "the method head is a linear head alone", "verbalizer", hint="say method: hard"
+        )
     if config.prompt.method != "hard":
         return
     if config.pretrain is not None:

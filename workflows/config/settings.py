@@ -301,7 +301,11 @@ class Config(Settings):
         chosen = self.prompt.attention
         if chosen != "auto":
             return chosen
-        return None if any(task.type in WRITING for task in self.tasks) else ("encoder",)
+        writes = (
+            task.type in WRITING or spec.head == "verbalizer"
+            for task, spec in zip(self.tasks, self.task_specs(), strict=True)
+        )
+        return None if any(writes) else ("encoder",)
 
     def task(self, name: str) -> TaskSettings:
         """The task of that name; KeyError if there is none."""

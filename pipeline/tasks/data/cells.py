@@ -171,8 +171,6 @@ def _answers(column: str, value: Any) -> dict[str, list[Any]] | InputError:
 
 _MANY = pa.list_(pa.string())
 TEXT, LABEL = Cell(_text, pa.string()), Cell(_label, pa.string())
-WORDS, TAGS, LABEL_SET, CHOICES, TEXTS = (
-    Cell(read, _MANY) for read in (_words, _tags, _labels, _choices, _texts)
-)
+WORDS, TAGS, LABEL_SET, CHOICES, TEXTS = (Cell(read, _MANY) for read in (_words, _tags, _labels, _choices, _texts))
 INDEX, NUMBER = Cell(_index, pa.int64()), Cell(_number, pa.float64())
 ANSWERS = Cell(_answers, pa.struct([("text", _MANY), ("answer_start", pa.list_(pa.int64()))]))

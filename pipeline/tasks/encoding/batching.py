@@ -73,7 +73,7 @@ class Batch:
         before = left_padding(self.attention_mask)
         if before is None:
             return self
-        names = ("input_ids", "attention_mask", "token_type_ids", "answer", "labels", "targets")
+        names = ("input_ids", "attention_mask", "token_type_ids", "answer", "labels", "targets", "read")
         told = {name: getattr(self, name) for name in names}
         trunk = {layer: turned(states, before) for layer, states in self.trunk.items()}
         moved: dict[str, Any] = {name: None if rows is None else turned(rows, before) for name, rows in told.items()}

@@ -178,6 +178,6 @@ class Sentence(TaskType):
         rows = pattern.encode(chunk, encoder.limit)
         for row, answer in zip(rows, chunk[self.target[0]], strict=True):
             gold = self.target_of(answer, encoder)
-            nothing = {name: [] for name in gold}  # a row has one answer, however many sequences it is read in
+            nothing: Encoded = {name: [] for name in gold}  # a row has one answer, however many sequences it is read in
             row[:] = [{**one, **(gold if n == 0 else nothing)} for n, one in enumerate(row)]
         return rows
