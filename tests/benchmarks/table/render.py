@@ -40,11 +40,11 @@ def render(result: Mapping[str, Any]) -> str:
     most = setting["rows"]
     parts = [
         "# Methods on real tasks",
-        f"Made by `python -m tests.benchmarks.table`. MiniLM (stories260K for generation); {most['train']} rows of train, {most['dev']} of dev and "
-        f"{most['test']} of test at most, drawn with a seed. The budget of every method: {setting['steps']} steps of "
-        f"{setting['batch']} rows, {setting['places']} places, and one learning rate, the best of three on dev of two "
-        f"tasks ({_rates(pieces)}). Every choice was made on dev, test was scored once. Mean ± deviation over "
-        f"{setting['seeds']} seeds.",
+        "Made by `python -m tests.benchmarks.table`. MiniLM, stories260K for generation; at most "
+        f"{most['train']} rows of train, {most['dev']} of dev and {most['test']} of test. The budget "
+        f"of every method: {setting['steps']} steps of {setting['batch']} rows, {setting['places']} places, and one "
+        f"learning rate, the best of three on dev of two tasks ({_rates(pieces)}). Every choice was made on dev, test "
+        f"was scored once. Mean ± deviation over {setting['seeds']} seeds.",
         f"“{NAMES[WHOLE]}” has more than that budget: a pretraining over all the tasks, and a search over lengths and "
         "depths whose candidates have those steps. Its seconds are a task's share of both.",
         "## Test",
