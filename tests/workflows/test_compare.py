@@ -201,7 +201,7 @@ def test_the_command_prints_one_table_and_what_to_type_next(compared, capfd):
 
 
 def test_what_is_written_is_compared_by_the_texts(tmp_path):
-    text = f"{CONFIG}compare: {{methods: [deep, finetune], steps: 2, seeds: 1}}\n"
+    text = CONFIG + "compare: {{methods: [deep, finetune], steps: 2, seeds: 1}}\n"
     result = compare(written_config(tmp_path, language_model("llama"), text))
     assert result.exit_code == 0 and [row.metric for row in result.rows if row.task == "tell"] == ["bleu", "bleu"]
     for row in result.rows:
