@@ -179,6 +179,16 @@ def test_a_text_ends_at_its_end_and_others_go_on():
         write(model, batch, Decoding(info.context))
 
 
+def test_padding_on_the_left_comes_to_numbers_in_bfloat16():
+    """It sees nothing where no prompt stands, and what is made of it must not reach the rows."""
+    backbone = load_backbone(str(folder_of("llama")), dtype="bfloat16")
+    model = PromptedModel(backbone, None, model_of("llama").heads)
+    texts = [TEXTS[2], TEXTS[1]]
+    told = write_tokens(model, batch_of(model, [row_of(model, text) for text in texts], [0, 0]), Decoding(3))
+    alone = [write_tokens(model, batch_of(model, [row_of(model, text)], [0]), Decoding(3))[0] for text in texts]
+    assert told == alone
+
+
 def test_a_baked_prompt_writes_as_the_one_that_is_trained():
     model = model_of("llama")
     info = model.backbone.info

@@ -225,7 +225,8 @@ def _on_cpu(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: 
     scores = (query * scale) @ key.transpose(-1, -2)  # [B, H, Tq, Tk]
     if mask is not None:
         if mask.dtype == torch.bool:  # adding has no gradient to compute, filling has
-            mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, -torch.inf)
+            # not -inf: padding on the left sees nothing at all, and must come to a number that is masked later
+            mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, torch.finfo(scores.dtype).min)
         scores = scores.add_(mask)
     return (scores.softmax(-1) @ value).transpose(1, 2)
 

@@ -128,7 +128,7 @@ def _language_model(config: Any, info: BackboneInfo, where: str) -> Any:
     return kind
 
 
-_HINT = "hard prompts, verbalizers and generation need one: a checkpoint saved as a language model; head: linear does without"
+_HINT = "hard prompts, verbalizers and generation need a checkpoint saved as a language model; head: linear does not"
 
 
 def find_own(

@@ -30,6 +30,8 @@ class Probed:
     Args:
         sites: the names of the attention modules by number. kinds: of each.
         heads, head_size: H and D. width: M of the hidden states that heads read. embedding: E. parameters: in all.
+        multiplied: weights that a token is multiplied with on its way to where heads read: those of a shared layer
+            (ALBERT) as often as it runs, those of a decoder that does not run not at all.
     """
 
     sites: tuple[str, ...]
@@ -39,6 +41,7 @@ class Probed:
     width: int
     embedding: int
     parameters: int
+    multiplied: int
 
 
 def probe(config: Any, causal: bool, where: str) -> Probed:
@@ -65,7 +68,7 @@ def probe(config: Any, causal: bool, where: str) -> Probed:
             if stack is not model:
                 memory = {"encoder_hidden_states": out, "encoder_attention_mask": _tokens(2)["attention_mask"]}
                 model.get_decoder()(**_tokens(3), **memory, calls=calls)
-    except (ValueError, TypeError, NotImplementedError, RuntimeError, AttributeError, IndexError) as error:
+    except Exception as error:  # a family's own code may raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise refusal(config.model_type, reason, where) from error
     shapes = {(key[1], key[3]) for _, _, key in calls}
@@ -75,8 +78,10 @@ def probe(config: Any, causal: bool, where: str) -> Probed:
     first: Kind = "decoder" if causal else "encoder"
     above: list[Kind] = ["decoder" if query[2] == key[2] else "cross" for _, query, key in calls[own:]]
     sites = tuple(names[id(module)] for module, _, _ in calls)
-    embedding = stack.get_input_embeddings().weight.shape[1]
-    return Probed(sites, (*[first] * own, *above), heads, head_size, out.shape[-1], embedding, parameters)
+    table = stack.get_input_embeddings().weight
+    multiplied = sum(p.numel() for module in stack.modules() for p in module.parameters(recurse=False)) - table.numel()
+    kinds = (*[first] * own, *above)
+    return Probed(sites, kinds, heads, head_size, out.shape[-1], table.shape[1], parameters, multiplied)
 
 
 def _tokens(count: int) -> dict[str, Any]:

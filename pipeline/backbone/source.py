@@ -37,7 +37,7 @@ class BackboneInfo:
         heads: H, key/value heads. head_size: D. width: M. vocabulary: V. context: longest input, None unbounded.
         parameters: their number. causal: True for a decoder. embedding: E, the width of the input embeddings, which
         in some families (ELECTRA, ALBERT) is not M.
-        inner: the width between the layers, which in one family (OPT 350M) is not M.
+        inner: the width between the layers, which in one family (OPT 350M) is not M. multiplied: see `Probed`.
         sites: [L] the names of the attention modules, in the order they run. kinds: [L] of each, see `sites.KINDS`.
         attention: the kinds that prompts stand in.
     """
@@ -58,6 +58,7 @@ class BackboneInfo:
     causal: bool
     embedding: int
     inner: int
+    multiplied: int
     sites: tuple[str, ...]
     kinds: tuple[Kind, ...]
     attention: tuple[Kind, ...] = KINDS
@@ -71,6 +72,13 @@ class BackboneInfo:
     def decodes(self) -> bool:
         """Whether it is an encoder-decoder."""
         return "cross" in self.kinds
+
+    @property
+    def words(self) -> str:
+        """What it is, for people: `bert, an encoder of 6 layers`; `t5, an encoder-decoder of 12 + 12 layers`."""
+        kind = "an encoder-decoder" if self.decodes else "a decoder" if self.causal else "an encoder"
+        above = f" + {(self.layers - self.entrances) // 2}" if self.decodes else ""
+        return f"{self.family}, {kind} of {self.entrances}{above} layers"
 
     @property
     def whole(self) -> str | None:
@@ -211,6 +219,7 @@ def describe(
         causal=causal,
         embedding=probed.embedding,
         inner=config.hidden_size,
+        multiplied=probed.multiplied,
         sites=probed.sites,
         kinds=probed.kinds,
         attention=_switched_on(probed.kinds, attention, config.model_type),

@@ -154,7 +154,7 @@ class PromptBank(nn.Module):
     def _scattered(
         self, cut: Sequence[Tensor], where: Sequence[tuple[int, ...]], firsts: Sequence[int]
     ) -> tuple[dict[int, Tensor], dict[int, tuple[bool, ...]]]:
-        """`stack` where a prompt does not stand in all sites from its first: K values [L_n, 2, H, P, D], their sites."""
+        """`stack` where a prompt lacks a site above its first. cut: K values [L_n, 2, H, P, D]. where: their sites."""
         pieces = [dict(zip(own, value.unbind(0), strict=True)) for own, value in zip(where, cut, strict=True)]
         nothing = torch.zeros_like(next(value for value in cut if len(value))[0]) if any(map(len, cut)) else None
         stacked: dict[int, Tensor] = {}

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from pipeline.backbone import describe, load_backbone, resolve_dtype
 from pipeline.errors import InputError
+from tests.families import family_backbone
 from tests.tiny import FAMILIES, tiny_backbone
 
 
@@ -20,6 +21,14 @@ def test_the_description_is_what_loading_finds(family, heads, causal):
     assert info.context == 64 and info.revision == "local" and info.family == family
     states = load_backbone(str(tiny_backbone(family))).states_of(torch.tensor([7, 8, 9]))
     assert states.shape == (info.layers, 2, info.heads, 3, info.head_size)
+
+
+def test_a_shared_layer_counts_as_often_as_it_runs_and_a_decoder_that_does_not_run_not_at_all():
+    info = {family: describe(str(family_backbone(family))) for family in ("bert", "albert", "t5")}
+    layer = 4 * 32 * 33 + 2 * 2 * 32 + 2 * 32 * 48 + 48 + 32  # attention, norms, the wide middle
+    for family in ("bert", "albert"):
+        assert 3 * layer < info[family].multiplied < 3 * layer + 128 * 32
+    assert info["albert"].parameters < info["albert"].multiplied and 2 * info["t5"].multiplied < info["t5"].parameters
 
 
 def test_minilm_by_its_built_in_name():

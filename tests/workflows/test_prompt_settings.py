@@ -47,6 +47,7 @@ BAD = {
     "{init: text}": ["prompt.init", "needs prompt.text"],
     "{init: prompt}": ["prompt.init", "needs prompt.source"],
     "{text: hello}": ["prompt.text", "goes with init: text"],
+    "{attention: [encoder, cros]}": ["prompt.attention", "at least one of encoder, decoder, cross"],
     "{init: lables}": ["prompt.init", "did you mean 'labels'?"],
     "{method: head}": ["prompt.method", "no prompt to pretrain", "pretrain: null"],
 }

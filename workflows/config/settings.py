@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_serializer
 
 from workflows.config.comparing import CompareSettings
-from workflows.config.fields import Count, Settings, Text, Words, auto_or_count, put_over
+from workflows.config.fields import Attention, Attentions, Count, Settings, Text, Words, auto_or_count, put_over
 from workflows.config.operating import BoundSettings, GateSettings, RetrainSettings
 from workflows.config.training import AdaptSettings, CandidateSettings, EnsembleSettings, PretrainSettings
 
@@ -170,9 +170,7 @@ class PromptSettings(Settings):
     init: Literal["vocabulary", "normal", "uniform", "text", "labels", "prompt"] = "vocabulary"
     """A fresh prompt starts from what the backbone makes of sampled tokens, of a text or of the class labels, from
     noise, or from another prompt."""
-    attention: Literal["auto"] | Annotated[tuple[Literal["encoder", "decoder", "cross"], ...], Field(min_length=1)] = (
-        "auto"
-    )
+    attention: Attentions = "auto"
     """Of an encoder-decoder: which of its attentions deep prompts stand in; auto: the encoder's where heads read, all
     where a task writes."""
     text: Text | None = None
@@ -296,7 +294,7 @@ class Config(Settings):
         return Path(self.trunk.folder).expanduser().absolute()
 
     @property
-    def attention(self) -> tuple[Literal["encoder", "decoder", "cross"], ...] | None:
+    def attention(self) -> tuple[Attention, ...] | None:
         """Which attentions of an encoder-decoder prompts stand in; None for all. Heads read its encoder alone."""
         chosen = self.prompt.attention
         if chosen != "auto":

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
-from workflows.config.settings import Config
+from workflows.config.settings import WRITING, Config
 
 if TYPE_CHECKING:
     from pipeline.backbone import BackboneInfo
@@ -29,7 +29,27 @@ def check_sizes(config: Config, info: BackboneInfo) -> list[InputError]:
             if value >= info.entrances:
                 what, there = "the backbone has no such layer", f"0 to {info.entrances - 1}"
                 problems.append(InputError(what, where=where, found=value, expected=there))
-    return problems + check_prompts(config, info)
+    return problems + check_attention(config, info) + check_prompts(config, info)
+
+
+def check_attention(config: Config, info: BackboneInfo) -> list[InputError]:
+    """Prompts that nothing would read: in a decoder that does not run, or beside an encoder that heads read bare."""
+    chosen = config.prompt.attention
+    if chosen == "auto":
+        return []
+    where, found = "prompt.attention", list(chosen)
+    if not info.decodes or not config.prompt.deep:
+        which = "the backbone has one kind of attention" if config.prompt.deep else "input prompts stand in none"
+        return [InputError(f"there is nothing to choose: {which}", where=where, found=found, expected="auto")]
+    writing = [task.name for task in config.tasks if task.type in WRITING]
+    if not writing and {*chosen} != {"encoder"}:
+        what = "heads read the encoder, and no task writes: prompts in the decoder would have no effect"
+        return [InputError(what, where=where, found=found, expected=["encoder"])]
+    if "encoder" not in chosen and len(writing) < len(config.tasks):
+        others = [task.name for task in config.tasks if task.name not in writing]
+        what = f"heads read the encoder, where no prompt of {', '.join(others)} would stand"
+        return [InputError(what, where=where, found=found, expected="encoder, and others")]
+    return []
 
 
 def check_prompts(config: Config, info: BackboneInfo) -> list[InputError]:

@@ -276,12 +276,12 @@ class _Planner:
         if choice is not None:
             share = self.group if choice.kind == "zero3" else 1
             tokens = self.work.pretrain_step().tokens / self.group
-            memory["pretrain"] = estimate.worker_memory(self.info, weights, item, tokens, share)
+            memory["pretrain"] = estimate.worker_memory(self.info, weights, item, tokens, share, self.work.again)
         step = sum(
             self.work.rows(name, "train", self.config.adapt_for(name).batch_rows).tokens
             * len(self.graph.candidates(name))
             for name in self.config.adapt_tasks
         )
         widest = min(step, TOKENS_PER_PASS["cuda" if self.machine.gpus else "cpu"])
-        memory["adapt"] = estimate.worker_memory(self.info, weights, item, widest)
+        memory["adapt"] = estimate.worker_memory(self.info, weights, item, widest, again=self.work.again)
         return memory

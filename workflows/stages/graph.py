@@ -185,6 +185,7 @@ class RunGraph:
             "dtype": self.dtype,
             "pooling": self.pooling,
             "first layer": self.first_layer,
+            "attention": list(self.info.attention),
             "seed": self.config.seed,
             "code": code_version(),
         }
