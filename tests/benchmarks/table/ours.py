@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.backbone import describe
 from pipeline.tasks import PreparedTask
 from tests.benchmarks.table.entries import ENTRIES, SEEDS, WORK, entry, write_config
 from workflows.compare import compare
@@ -16,6 +18,7 @@ from workflows.config.load import load_config
 from workflows.run import run
 from workflows.stages.graph import build_graph
 from workflows.stages.stage import read_record
+from workflows.summary import TaskRow
 
 Figures = dict[str, Any]
 
@@ -76,7 +79,14 @@ def whole(seed: int) -> dict[str, Figures]:
             "dev": row.dev,
             "length": row.length,
             "first_layer": row.first_layer,
+            "trained": _numbers(Path(summary.folder), row),
             "seconds": seconds,
         }
         for row in summary.rows
     }
+
+
+def _numbers(folder: Path, row: TaskRow) -> int:
+    """What one of a task's prompts trains, the winner, with its head."""
+    task, info = PreparedTask.load(folder / "prepare" / row.task), describe("minilm")
+    return math.prod(info.prompt_shape(row.length, row.first_layer, True)) + (info.width + 1) * len(task.labels)

@@ -52,6 +52,7 @@ def render(result: Mapping[str, Any]) -> str:
         "## Against fine-tuning and PEFT",
         *_ratios(pieces, names, methods),
         "## Trainable parameters",
+        "Of the whole way those of the winner, one prompt and its head; the others of its search trained beside it.",
         _table(heading, rows(lambda piece: f"{piece['parameters']['trained']:,}" if "parameters" in piece else "-")),
         "## Seconds of one seed",
         "With ~: measured beside other work.",
