@@ -76,6 +76,7 @@ def measure(task: str, method: str, fresh: bool) -> Pieces:
         }
     rate = rates.best(method)
     if method in entries.PEFT:
+        assert rate is not None
         prepared, seeds = ours.prepared(task), []
         for seed in range(entries.SEEDS):
             found = peft_side.train(prepared, method, seed, rate)

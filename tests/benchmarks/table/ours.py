@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.backbone import describe
 from pipeline.tasks import PreparedTask
-from tests.benchmarks.table.entries import ENTRIES, SEEDS, WORK, entry, write_config
+from tests.benchmarks.table.entries import ENTRIES, EVERY, SEEDS, WORK, entry, write_config
 from workflows.compare import compare
 from workflows.compare.pieces import Pieces
 from workflows.compare.work import SCORES
@@ -23,22 +23,24 @@ from workflows.summary import TaskRow
 Figures = dict[str, Any]
 
 
-def piece(name: str, method: str, rate: float, fresh: bool) -> Figures:
+def piece(name: str, method: str, rate: float | None, fresh: bool) -> Figures:
     """A method on a task, all its seeds in one cohort."""
     if fresh:
         pieces = Pieces(build_graph(load_config(write_config(f"table-{name}", [entry(name)]))))
         shutil.rmtree(pieces.stages[name, method].folder(pieces.ground.folder), ignore_errors=True)
-    told = scores(name, method, [rate])
+    told = scores(name, method, [] if rate is None else [rate])
     seeds = [{"test": one["test"][told["metric"]], "dev": one["dev"]} for one in told["seeds"]]
     keys = ("metric", "learning_rate", "parameters", "steps", "seconds")
     return {**{key: told[key] for key in keys}, "seeds": seeds}
 
 
 def scores(name: str, method: str, rates: Sequence[float], seeds: int = SEEDS) -> Figures:
-    """What `deepprompt compare` leaves of a method on a task."""
+    """What `deepprompt compare` leaves of a method on a task. rates: none for the usual ones."""
     file = write_config(f"table-{name}", [entry(name)])
     changes = [f"compare.methods=[{method}]", f"compare.seeds={seeds}"]
-    changes.append(f"compare.learning_rates={{{method}: {list(map(float, rates))}}}")
+    changes.append(f"adapt.evaluate_every={EVERY}")
+    if rates:
+        changes.append(f"compare.learning_rates={{{method}: {list(map(float, rates))}}}")
     result = compare(load_config(file, changes))
     if result.failed:
         raise RuntimeError(str(result.failed))
