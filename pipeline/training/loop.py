@@ -86,18 +86,24 @@ class Trainer:
         return list(self._groups)
 
     def enter(
-        self, prompt: int, heads: Iterable[int], learning_rate: float, prompts: Iterable[int] | None = None
+        self,
+        prompt: int,
+        heads: Iterable[int],
+        learning_rate: float,
+        prompts: Iterable[int] | None = None,
+        also: Iterable[nn.Parameter] = (),
     ) -> None:
         """Starts to train a prompt of the bank with its heads.
 
         Args:
             prompts: several, where they share parameters; `prompt` then names them all.
+            also: what else trains with it.
         """
         bank, of_heads = self.model.bank, self.model.heads
         assert bank is not None
         own = [p for n in (prompts or [prompt]) for p in bank.encoders[n].parameters()]
         own += [part[h] for h in heads for part in (of_heads.weights, of_heads.biases)]
-        parameters = list(dict.fromkeys(own))
+        parameters = list(dict.fromkeys([*own, *also]))
         group: dict[str, Any] = {"params": parameters, "lr": learning_rate, "rate": learning_rate}
         if self._optimizer is None:
             self._optimizer = torch.optim.AdamW([group], weight_decay=0.0, fused=True)

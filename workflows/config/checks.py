@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import InputError, nearest
+from workflows.config.comparing import SHARED, CompareSettings, comparable
 from workflows.config.settings import Config, TaskSettings
 from workflows.config.training import CandidateSettings
 from workflows.config.yaml_source import Path_
@@ -262,6 +263,34 @@ def _batch(config: Config) -> Iterator[Problem]:
         yield Problem(
             ("pretrain", "batch_rows"), "the batch is given twice", found, "one of batch_rows and batch_tokens"
         )
+
+
+@_check
+def _compared(config: Config) -> Iterator[Problem]:
+    compare, known = config.compare, comparable()
+    for path, names in ((("compare", "methods"), compare.methods), (("compare",), compare.learning_rates)):
+        for place, name in enumerate(names):
+            if name not in known:
+                at: Path_ = (*path, place) if path[-1] == "methods" else (*path, "learning_rates", name)
+                yield Problem(at, "there is no such method", name, ", ".join(known), nearest(name, known))
+    yield from _repeated(("compare", "methods"), compare.methods)
+    for name, rates in compare.learning_rates.items():
+        yield from _repeated(("compare", "learning_rates", name), rates)
+    if compare.steps is not None and compare.seconds is not None:
+        found = f"steps {compare.steps} and seconds {compare.seconds:g}"
+        yield Problem(("compare", "steps"), "the budget is given twice", found, "one of steps and seconds")
+    if "hard" in compare.methods and config.prompt.answering != "verbalizer":
+        place, hint = compare.methods.index("hard"), "say prompt: {head: verbalizer, template: …}"
+        yield Problem(
+            ("compare", "methods", place), "hard prompts answer with words, as all must then", "hard", hint=hint
+        )
+    if config.prompt.soft is not None and {*compare.methods} - {config.prompt.method, SHARED}:
+        hint = "take the soft tokens out of prompt.template, or compare p_tuning alone"
+        if config.compare != CompareSettings():
+            yield Problem(("compare", "methods"), "rows with places for soft tokens are p_tuning's alone", hint=hint)
+    if SHARED in compare.methods and config.pretrain is None:
+        place, hint = compare.methods.index(SHARED), "pretrain, or compare without it"
+        yield Problem(("compare", "methods", place), "there is no shared prompt: pretrain is null", SHARED, hint=hint)
 
 
 @_check
