@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, core_schema
 
 
 class Settings(BaseModel):
@@ -61,6 +62,20 @@ def _auto_or_layers(value: Any) -> Any:
     raise refuse("auto, or a list of at least one layer, each a whole number from 0")
 
 
+@dataclass(frozen=True)
+class _OrAuto:
+    """Accepts `auto` too. No union: a mistake inside a list would be told once per type, without its place."""
+
+    type: Any
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_wrap_validator_function(
+            lambda value, check: value if value == "auto" else check(value),
+            handler.generate_schema(self.type),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value),
+        )
+
+
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
@@ -72,3 +87,7 @@ Layers = Annotated[Literal["auto"] | tuple[int, ...], BeforeValidator(_auto_or_l
 Lengths = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False, min_length=1)]
 Counts = Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]
 Rates = Annotated[tuple[Rate, ...], Field(strict=False, min_length=1)]
+AutoLengths = Annotated[Literal["auto"] | tuple[int, ...], _OrAuto(Lengths)]
+AutoRate = Annotated[Literal["auto"] | float, _OrAuto(Rate)]
+AutoRates = Annotated[Literal["auto"] | tuple[float, ...], _OrAuto(Rates)]
+AutoCount = Annotated[Literal["auto"] | int, auto_or_count(1)]

@@ -12,7 +12,14 @@ from pydantic import Field, field_serializer
 
 from workflows.config.fields import Count, Settings, Text, auto_or_count, put_over
 from workflows.config.operating import BoundSettings, GateSettings, RetrainSettings
-from workflows.config.training import AdaptSettings, CandidateSettings, EnsembleSettings, PretrainSettings
+from workflows.config.training import (
+    Adaptation,
+    AdaptSettings,
+    CandidateSettings,
+    EnsembleSettings,
+    PretrainSettings,
+)
+from workflows.config.usual import settle
 
 if TYPE_CHECKING:
     from pipeline.prompts import Recipe
@@ -229,10 +236,10 @@ class Config(Settings):
         """The tasks as the library takes them, in the order of the file."""
         return [task.spec(self.seed) for task in self.tasks]
 
-    def adapt_for(self, name: str) -> AdaptSettings:
-        """`adapt` with what the task itself says put over it."""
-        own = self.task(name).adapt
-        return self.adapt if own is None else put_over(self.adapt, own)
+    def adapt_for(self, name: str) -> Adaptation:
+        """`adapt` with what the task itself says put over it, and what suits its type where both say auto."""
+        task = self.task(name)
+        return settle(self.adapt if task.adapt is None else put_over(self.adapt, task.adapt), task.type)
 
     def gate_for(self, name: str) -> GateSettings:
         """`gate` with the task's own bounds put over it."""
