@@ -108,13 +108,17 @@ def test_a_tasks_own_adaptation_changes_only_what_it_names(write):
 
 
 def test_what_is_left_open_follows_from_what_the_task_answers(write):
-    config = load_config(write(GOOD.replace("adapt: {steps: 7}", "adapt: {lengths: [4]}")))
+    text = GOOD.replace("adapt: {steps: 7}", "adapt: {lengths: [4]}")
+    config = load_config(write(text))
     intent, slots = config.adapt_for("intent"), config.adapt_for("slots")
     assert (config.adapt.lengths, config.adapt.steps, slots.lengths) == ("auto", "auto", (4,))
     assert slots.steps > intent.steps  # a tag for every word takes more steps than a label for the sentence
-    assert 5 <= slots.steps / slots.evaluate_every <= 20
-    given = load_config(write(GOOD + "adapt: {steps: 30}\n"))
-    assert (given.adapt_for("intent").steps, given.adapt_for("intent").evaluate_every) == (30, 3)
+    assert slots.head_share < intent.head_share == 1.0
+    assert slots.evaluate_every == slots.steps // 10
+    given = load_config(write(text + "adapt: {steps: 30, learning_rates: [1e-3]}\n")).adapt_for("slots")
+    assert (given.steps, given.evaluate_every, given.head_share) == (30, 3, 1.0)  # the share goes with the rates
+    others = load_config(write(text + "prompt: {method: prompt_tuning}\n"))
+    assert others.adapt_for("slots").learning_rates == others.adapt_for("intent").learning_rates
 
 
 def test_so_does_a_section_inside_it(write):

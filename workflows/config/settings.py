@@ -239,7 +239,8 @@ class Config(Settings):
     def adapt_for(self, name: str) -> Adaptation:
         """`adapt` with what the task itself says put over it, and what suits its type where both say auto."""
         task = self.task(name)
-        return settle(self.adapt if task.adapt is None else put_over(self.adapt, task.adapt), task.type)
+        own = self.adapt if task.adapt is None else put_over(self.adapt, task.adapt)
+        return settle(own, task.type, self.prompt.method)
 
     def gate_for(self, name: str) -> GateSettings:
         """`gate` with the task's own bounds put over it."""

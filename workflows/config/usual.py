@@ -1,4 +1,4 @@
-"""What a search does where its config says auto: it depends on what the task answers."""
+"""What a search does where its config says auto: it depends on what the task answers, and on the method."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from workflows.config.training import Adaptation, AdaptSettings
 
 LOOKS = 10
-"""At dev, evenly over the steps: fewer miss the best step, more cost as much as the training."""
+"""At dev, evenly over the steps."""
 
 
 @dataclass(frozen=True)
@@ -20,18 +20,25 @@ class Usual:
     steps: int
 
 
-SENTENCES = Usual((8, 16, 32), (1e-2,), 1.0, 200)
-WORDS = Usual((32, 128), (3e-2,), 0.03, 2000)
+SENTENCES = Usual(lengths=(8, 16, 32), learning_rates=(1e-2,), head_share=1.0, steps=200)
+
+WORDS = Usual(lengths=(32, 64), learning_rates=(5e-2, 1e-1), head_share=0.03, steps=800)
+"""Deep prompts where every word is answered. A linear head learns the tags of a few hundred rows by heart from the
+frozen features (training F1 0.999) before the prompt has moved, and dev stays where a head alone is. So the prompt
+learns fast, its head slowly; both together, or neither, pays (tests/benchmarks/tagging)."""
 
 
-def settle(settings: AdaptSettings, task_type: str) -> Adaptation:
+def settle(settings: AdaptSettings, task_type: str, method: str) -> Adaptation:
     """The settings of a task of a type, with nothing but the depths left to decide."""
     from pipeline.tasks import TASK_TYPES
 
     kind = TASK_TYPES.get(task_type)  # an unknown one is told elsewhere
-    usual = SENTENCES if kind is None or kind.pooled else WORDS
+    words = kind is not None and not kind.pooled and method == "deep"
     given = {key: getattr(settings, key) for key in AdaptSettings.model_fields}
-    settled = {key: value if given[key] == "auto" else given[key] for key, value in asdict(usual).items()}
+    usual = asdict(WORDS if words else SENTENCES)
+    if given["learning_rates"] != "auto":
+        usual["head_share"] = 1.0  # the usual share goes with the usual rates
+    settled = {key: value if given[key] == "auto" else given[key] for key, value in usual.items()}
     if given["evaluate_every"] == "auto":
         settled["evaluate_every"] = max(1, settled["steps"] // LOOKS)
-    return Adaptation(**{**given, **settled})
+    return Adaptation.model_construct(**{**given, **settled})
