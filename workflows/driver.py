@@ -141,17 +141,32 @@ class Driver:
     def each_task(self, room: str) -> None:
         """Fans a stage of every task out over the pool's workers."""
         stages = [stage for stage in self._waiting(room) if stage.task not in self.failures]
+        make: Callable[[RunGraph, str, Path], dict[str, Any]] = getattr(payloads, f"{room}_payload")
+        self.fan_out(getattr(workers, room), stages, lambda stage, folder: make(self.graph, str(stage.task), folder))
+
+    def fan_out(
+        self,
+        work: Callable[..., Any],
+        stages: Sequence[Stage],
+        told: Callable[[Stage, Path], Mapping[str, Any]],
+        on_over: Callable[[Stage], None] = lambda stage: None,
+    ) -> None:
+        """Has the pool's workers do stages side by side; each is done, or told as failed, when its own worker is.
+
+        Args:
+            told: what the worker of a stage is told, which works in that folder. on_over: hears of each that is over.
+        """
         if not stages:
             return
-        make: Callable[[RunGraph, str, Path], dict[str, Any]] = getattr(payloads, f"{room}_payload")
         folders = [begin(self.graph.folder, stage) for stage in stages]
-        told = [make(self.graph, str(stage.task), folder) for stage, folder in zip(stages, folders, strict=True)]
+        payloads_of = [told(stage, folder) for stage, folder in zip(stages, folders, strict=True)]
         began = time.monotonic()
 
         def on_done(outcome: Outcome) -> None:
             self._finish(stages[outcome.index], folders[outcome.index], outcome, time.monotonic() - began)
+            on_over(stages[outcome.index])
 
-        self._workers().map(getattr(workers, room), told, folders=folders, on_done=on_done)
+        self._workers().map(work, payloads_of, folders=folders, on_done=on_done)
 
     def answering(self, work: Callable[..., Any], told: Sequence[Mapping[str, Any]]) -> list[tuple[Any, str | None]]:
         """Has the pool's workers do something that is no stage; the value of each piece of work, and its error."""

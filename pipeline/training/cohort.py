@@ -135,8 +135,9 @@ class Cohort:
     def _factors(self) -> dict[int, float]:
         """Prompt → its learning rate's factor at its own search's step."""
         return {
-            self.first[s] + n: self.searches[s].schedule.factor(self.searches[s].step)
+            self.first[s] + n: factor
             for s in self.active
+            for factor in [self.searches[s].factor()]  # once: one that goes by the clock moves on meanwhile
             for n in self.searches[s].live
         }
 
@@ -203,8 +204,8 @@ class Cohort:
         note = f"{len(search.live)} of {len(search.candidates)} candidates"
         if best > -float("inf"):
             note += f", best dev {best:.3f}"
-        done = search.settings.steps if search.done else search.step
-        self.world.event(stage="adapt", task=search.task.name, done=done, total=search.settings.steps, note=note)
+        done, total = search.course
+        self.world.event(stage="adapt", task=search.task.name, done=done, total=total, note=note)
 
     def _evaluate(self, s: int) -> None:
         """Scores a search's live candidates on dev."""

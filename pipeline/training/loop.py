@@ -93,19 +93,21 @@ class Trainer:
         learning_rate: float,
         prompts: Iterable[int] | None = None,
         head_share: float = 1.0,
+        also: Iterable[nn.Parameter] = (),
     ) -> None:
         """Starts to train a prompt of the bank with its heads.
 
         Args:
             prompts: several, where they share parameters; `prompt` then names them all.
             head_share: of the learning rate, what the heads take.
+            also: what else trains with it.
         """
         bank, of_heads = self.model.bank, self.model.heads
         assert bank is not None
         own = [p for n in (prompts or [prompt]) for p in bank.encoders[n].parameters()]
         theirs = [part[h] for h in heads for part in (of_heads.weights, of_heads.biases)]
         self._groups[prompt] = []
-        for parameters, rate in ((own, learning_rate), (theirs, learning_rate * head_share)):
+        for parameters, rate in (([*own, *also], learning_rate), (theirs, learning_rate * head_share)):
             group: dict[str, Any] = {"params": list(dict.fromkeys(parameters)), "lr": rate, "rate": rate}
             if self._optimizer is None:
                 self._optimizer = torch.optim.AdamW([group], weight_decay=0.0, fused=True)

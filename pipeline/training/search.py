@@ -80,6 +80,11 @@ class Search:
         return not self.live or self.step >= self.settings.steps
 
     @property
+    def course(self) -> tuple[int, int]:
+        """How far it is, of how much: steps, all of them when it ends early."""
+        return self.settings.steps if self.done else self.step, self.settings.steps
+
+    @property
     def looks_at_dev(self) -> bool:
         """Whether dev is to be scored after the step just taken.
 
@@ -89,6 +94,10 @@ class Search:
         every, at = self.settings.evaluate_every, self.step
         cuts = {step for own in self.cuts.values() for step in own}
         return at in cuts or at == self.settings.steps or (at % every == 0 and at > max(cuts, default=0))
+
+    def factor(self) -> float:
+        """The factor on the learning rates at the present step."""
+        return self.schedule.factor(self.step)
 
     def rows(self) -> NDArray[np.int64]:
         """The training rows of the present step: a function of the seed and the step."""

@@ -19,6 +19,7 @@ import typer
 import pipeline
 from pipeline.errors import InputError, nearest
 from workflows.cli import cluster as cli_cluster
+from workflows.cli import compare as cli_compare
 from workflows.cli import doctor as cli_doctor
 from workflows.cli import predict as cli_predict
 from workflows.cli import registry as cli_registry
@@ -45,6 +46,7 @@ app.command("plan")(cli_run.plan)
 app.command("run")(cli_run.run)
 app.command("status")(cli_run.status)
 app.command("report")(cli_report.report)
+app.command("compare")(cli_compare.compare)
 app.command("predict")(cli_predict.predict)
 app.command("retrain")(cli_retrain.retrain)
 app.command("submit")(cli_cluster.submit)

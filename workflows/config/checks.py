@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import InputError, nearest
+from workflows.config.comparing import SHARED, comparable
 from workflows.config.settings import Config, TaskSettings
 from workflows.config.training import CandidateSettings
 from workflows.config.yaml_source import Path_
@@ -208,6 +209,25 @@ def _batch(config: Config) -> Iterator[Problem]:
         yield Problem(
             ("pretrain", "batch_rows"), "the batch is given twice", found, "one of batch_rows and batch_tokens"
         )
+
+
+@_check
+def _compared(config: Config) -> Iterator[Problem]:
+    compare, known = config.compare, comparable()
+    for path, names in ((("compare", "methods"), compare.methods), (("compare",), compare.learning_rates)):
+        for place, name in enumerate(names):
+            if name not in known:
+                at: Path_ = (*path, place) if path[-1] == "methods" else (*path, "learning_rates", name)
+                yield Problem(at, "there is no such method", name, ", ".join(known), nearest(name, known))
+    yield from _repeated(("compare", "methods"), compare.methods)
+    for name, rates in compare.learning_rates.items():
+        yield from _repeated(("compare", "learning_rates", name), rates)
+    if compare.steps is not None and compare.seconds is not None:
+        found = f"steps {compare.steps} and seconds {compare.seconds:g}"
+        yield Problem(("compare", "steps"), "the budget is given twice", found, "one of steps and seconds")
+    if SHARED in compare.methods and config.pretrain is None:
+        place, hint = compare.methods.index(SHARED), "pretrain, or compare without it"
+        yield Problem(("compare", "methods", place), "there is no shared prompt: pretrain is null", SHARED, hint=hint)
 
 
 @_check

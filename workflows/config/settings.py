@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_serializer
 
+from workflows.config.comparing import CompareSettings
 from workflows.config.fields import Count, Settings, Text, auto_or_count, put_over
 from workflows.config.operating import BoundSettings, GateSettings, RetrainSettings
 from workflows.config.training import (
@@ -205,6 +206,8 @@ class Config(Settings):
     """What a new prompt must reach to become the champion."""
     retrain: RetrainSettings = Field(default_factory=RetrainSettings)
     """Training again, only what needs it."""
+    compare: CompareSettings = Field(default_factory=CompareSettings)
+    """Methods side by side; a run itself does not look here."""
 
     @property
     def run_folder(self) -> Path:

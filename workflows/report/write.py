@@ -30,7 +30,7 @@ def write_report(graph: RunGraph, summary: RunSummary) -> RunSummary:
     return summary.with_report(path)
 
 
-def save_report(path: Path, view: Mapping[str, Any]) -> None:
+def save_report(path: Path, view: Mapping[str, Any], template: str = "report.html.j2") -> None:
     """Writes a view as HTML, all at once.
 
     Raises:
@@ -39,7 +39,7 @@ def save_report(path: Path, view: Mapping[str, Any]) -> None:
     part = path.with_name(path.name + ".part")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(render(view), encoding="utf-8")
+        part.write_text(render(view, template), encoding="utf-8")
         os.replace(part, path)
     except OSError as error:
         raise InputError(f"the report cannot be written ({error.strerror})", where=str(path)) from error
@@ -50,7 +50,7 @@ def render_report(graph: RunGraph, summary: RunSummary) -> str:
     return render(report_view(graph, summary))
 
 
-def render(view: Mapping[str, Any]) -> str:
+def render(view: Mapping[str, Any], template: str = "report.html.j2") -> str:
     """A view as HTML."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -71,7 +71,7 @@ def render(view: Mapping[str, Any]) -> str:
         "depth": depth,
         "standing": standing,
     }
-    return templates.get_template("report.html.j2").render(view, contender_names=CONTENDERS)
+    return templates.get_template(template).render(view, contender_names=CONTENDERS)
 
 
 def points(difference: float) -> str:

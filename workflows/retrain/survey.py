@@ -113,7 +113,7 @@ def _once(one: Decision, done: Mapping[str, Mapping[str, str]], as_of: date) -> 
 
 def _key(graph: RunGraph, as_of: date) -> str:
     """Of (config, data, date). Where things are kept and how many workers there are does not count."""
-    apart = {"storage", "launcher", "registry", "retrain", "trunk"}
+    apart = {"storage", "launcher", "registry", "retrain", "trunk", "compare"}
     parts = {
         "config": graph.config.model_dump(mode="json", exclude=apart),
         "data": {name: dict(task.fingerprints) for name, task in graph.tasks.items()},

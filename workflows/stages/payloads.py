@@ -47,7 +47,7 @@ def pretrain_payload(graph: RunGraph, out: Path, sharding: str, rows: int) -> di
         "backbone": backbone_payload(graph),
         "sharding": sharding,
         "tasks": folders,
-        "prompt": _prompt(graph),
+        "prompt": prompt_payload(graph),
         "out": str(out),
         "settings": {
             "steps": config.pretrain.steps,
@@ -93,14 +93,14 @@ def cohort_payload(graph: RunGraph, cohort: Cohort) -> dict[str, Any]:
     return {
         "searches": [_search(graph, part) for part in cohort],
         "shared": None if graph.shared_folder is None else str(graph.shared_folder),
-        "prompt": _prompt(graph),
+        "prompt": prompt_payload(graph),
         "sources": list(graph.config.pretrain_tasks),
         "room": graph.config.adapt.room,
         "checkpoint_every": graph.config.adapt.checkpoint_every,
     }
 
 
-def _prompt(graph: RunGraph) -> dict[str, Any]:
+def prompt_payload(graph: RunGraph) -> dict[str, Any]:
     """How prompts are made and where fresh ones start."""
     prompt = graph.config.prompt
     return {"recipe": asdict(prompt.recipe), "init": prompt.init, "source": prompt.source}

@@ -171,7 +171,7 @@ def _run_record(graph: RunGraph, rows: Sequence[TaskRow], key: str) -> RunRecord
     return RunRecord(
         key=key,
         name=config.name,
-        params=_flat(config.model_dump(mode="json", exclude={"tasks"}))
+        params=_flat(config.model_dump(mode="json", exclude={"tasks", "compare"}))
         | {
             "backbone.fingerprint": graph.info.fingerprint,
             "backbone.dtype.used": graph.dtype,

@@ -102,7 +102,7 @@ def _prompt(payload: Payload) -> tuple[Recipe, str, torch.Tensor | None]:
     return Recipe(**payload["recipe"]), payload["init"], source
 
 
-def _start(payload: Payload, shared: SharedPrompt | None, task: str, sources: Sequence[str]) -> Start:
+def start_of(payload: Payload, shared: SharedPrompt | None, task: str, sources: Sequence[str]) -> Start:
     """Where a task's candidates start: the shared prompt, with the task's factor, or the most similar source's."""
     recipe, init, source = _prompt(payload)
     if shared is None:
@@ -123,7 +123,7 @@ def adapt(replica: Replica, payload: Payload, world: World) -> dict[str, Any]:
         Search(
             PreparedTask.load(Path(one["task"])),
             [Candidate(**candidate) for candidate in one["candidates"]],
-            _start(payload["prompt"], shared, one["name"], sources),
+            start_of(payload["prompt"], shared, one["name"], sources),
             SearchSettings(**one["settings"]),
         )
         for one in payload["searches"]

@@ -1,0 +1,116 @@
+"""The table as Markdown, from what the pieces left: scores, what they cost, and how they stand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import mean, pstdev
+from typing import Any
+
+from tests.benchmarks.table.entries import ENTRIES, METHODS, PEFT, WHOLE
+
+NAMES = {
+    WHOLE: "deepprompt: pretraining, search, ensemble",
+    "deep": "deep (P-tuning v2)",
+    "prefix": "prefix",
+    "prompt_tuning": "prompt tuning",
+    "p_tuning": "P-tuning",
+    "head": "head alone",
+    "finetune": "fine-tuning",
+    "peft_prefix": "PEFT prefix",
+    "peft_prompt_tuning": "PEFT prompt tuning",
+}
+Piece = Mapping[str, Any]
+Pieces = Mapping[str, Piece]
+
+
+def render(result: Mapping[str, Any]) -> str:
+    """The whole page."""
+    pieces, setting = result["pieces"], result["setting"]
+    tasks = [one for one in ENTRIES if any(f"{one.name}/{method}" in pieces for method in METHODS)]
+    methods = [method for method in METHODS if any(f"{one.name}/{method}" in pieces for one in ENTRIES)]
+    names = [one.name for one in tasks]
+
+    def rows(shown: Callable[[Piece], str]) -> list[list[str]]:
+        return [
+            [f"{one.name} ({one.type})", *(_cell(pieces.get(f"{one.name}/{method}"), shown) for method in methods)]
+            for one in tasks
+        ]
+
+    heading = ["task", *(NAMES[method] for method in methods)]
+    most = setting["rows"]
+    parts = [
+        "# Methods on real tasks",
+        f"Made by `python -m tests.benchmarks.table`. MiniLM; {most['train']} rows of train, {most['dev']} of dev and "
+        f"{most['test']} of test at most, drawn with a seed. The budget of every method: {setting['steps']} steps of "
+        f"{setting['batch']} rows, {setting['places']} places, and one learning rate, the best of three on dev of two "
+        f"tasks ({_rates(pieces)}). Every choice was made on dev, test was scored once. Mean ± deviation over "
+        f"{setting['seeds']} seeds.",
+        f"“{NAMES[WHOLE]}” has more than that budget: a pretraining over all the tasks, and a search over lengths and "
+        "depths whose candidates have those steps. Its seconds are a task's share of both.",
+        "## Test",
+        _table(heading, rows(_score)),
+        "## Against fine-tuning and PEFT",
+        *_ratios(pieces, names, methods),
+        "## Trainable parameters",
+        _table(heading, rows(lambda piece: f"{piece['parameters']['trained']:,}" if "parameters" in piece else "-")),
+        "## Seconds of one seed",
+        "With ~: measured beside other work.",
+        _table(heading, rows(lambda piece: f"{'~' if piece['busy'] else ''}{piece['seconds']:.0f}")),
+    ]
+    missing = [f"{task}/{method}" for task in names for method in methods if f"{task}/{method}" not in pieces]
+    missing += [one.name for one in ENTRIES if one.name not in names]
+    if missing:
+        parts.append(f"Not measured yet: {', '.join(missing)}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def value(piece: Piece | None) -> float | None:
+    """The mean on test; None where there is none. Of the whole way its ensemble, where it has one."""
+    return mean(_scores(piece)) if piece is not None and "seeds" in piece else None
+
+
+def _ratios(pieces: Pieces, tasks: Sequence[str], methods: Sequence[str]) -> Iterable[str]:
+    """Each method's share of fine-tuning's score, and on how many tasks it is above PEFT's best."""
+    lines = []
+    for method in methods:
+        shares, ahead, compared = [], 0, 0
+        for task in tasks:
+            own, ceiling = value(pieces.get(f"{task}/{method}")), value(pieces.get(f"{task}/finetune"))
+            if own is not None and ceiling:
+                shares.append(own / ceiling)
+            theirs = [v for m in PEFT if (v := value(pieces.get(f"{task}/{m}"))) is not None]
+            if own is not None and theirs:
+                compared, ahead = compared + 1, ahead + (own > max(theirs))
+        worst = f"{min(shares):.3f}" if shares else "-"
+        share = f"{mean(shares):.3f} ({len(shares)})" if shares else "-"
+        lines.append([NAMES[method], share, worst, "-" if method in PEFT else f"{ahead} of {compared}"])
+    heading = ["method", "share of fine-tuning, mean (tasks)", "lowest", "above PEFT's best"]
+    return [_table(heading, lines)]
+
+
+def _cell(piece: Piece | None, shown: Callable[[Piece], str]) -> str:
+    return "" if piece is None else "crashes" if "crashes" in piece else shown(piece)
+
+
+def _score(piece: Piece) -> str:
+    scores = _scores(piece)
+    return f"{mean(scores):.3f} ± {pstdev(scores):.3f}"
+
+
+def _scores(piece: Piece) -> list[float]:
+    return [one["ensemble"] if one.get("ensemble") is not None else one["test"] for one in piece["seeds"]]
+
+
+def _rates(pieces: Pieces) -> str:
+    """The learning rates that the pieces had, method after method."""
+    had: dict[str, set[float]] = {}
+    for key, piece in pieces.items():
+        if "learning_rate" in piece:
+            had.setdefault(key.split("/")[1], set()).add(piece["learning_rate"])
+    known = {method: " or ".join(f"{rate:g}" for rate in sorted(had[method])) for method in METHODS if method in had}
+    return ", ".join(f"{NAMES[method]} {rates}" for method, rates in known.items())
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heading, ["---", *("---:" for _ in heading[1:])], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,62 @@
+"""How methods are compared: the section on which, on what budget, at which learning rates."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from workflows.config.fields import Count, Rate, Rates, Settings, Text, refuse
+
+SHARED = "shared"
+"""The config's own method, from the run's shared prompt instead of a fresh start."""
+USUAL_RATES: dict[str, tuple[float, ...]] = {
+    "deep": (1e-2,),
+    "prefix": (3e-3,),
+    "prompt_tuning": (3e-2,),
+    "p_tuning": (3e-3,),
+    "head": (1e-2,),
+    "finetune": (5e-5,),
+}
+"""Where neither the section nor, for the config's own method, `adapt` says otherwise."""
+
+
+def comparable() -> tuple[str, ...]:
+    """The names of all methods that can be compared."""
+    from pipeline.prompts import METHODS
+
+    return *METHODS, SHARED, "finetune"
+
+
+def _names(value: Any) -> Any:
+    if isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    raise refuse("a list of at least one method")
+
+
+class CompareSettings(Settings):
+    """Methods trained side by side on the same rows, under one budget."""
+
+    methods: Annotated[tuple[str, ...], BeforeValidator(_names)] = (
+        *("deep", "prefix", "prompt_tuning", "p_tuning", "head", "finetune"),
+    )
+    """The methods of `prompt.method`; shared: the config's own, from the run's shared prompt; finetune: the whole
+    backbone, on a copy."""
+    steps: Count | None = None
+    """Training steps of each candidate; adapt.steps where neither steps nor seconds is given."""
+    seconds: Rate | None = None
+    """Instead of steps: the time that each candidate trains, after which it is scored."""
+    seeds: Count = 3
+    """Candidates per method and learning rate."""
+    length: Count | None = None
+    """Prompt places; prompt.length if not given."""
+    learning_rates: dict[Text, Rates] = Field(default_factory=dict)
+    """Method: its learning rates, of which dev chooses; a method that is not named has its usual one."""
+
+    def rates(
+        self, method: str, own: str, adapted: Literal["auto"] | tuple[float, ...]
+    ) -> Literal["auto"] | tuple[float, ...]:
+        """A method's learning rates. own: the config's method, which goes by those of `adapt`."""
+        if method in self.learning_rates:
+            return self.learning_rates[method]
+        return adapted if method in (own, SHARED) else USUAL_RATES.get(method, adapted)
