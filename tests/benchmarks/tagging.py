@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import mean, pstdev
 from tempfile import TemporaryDirectory
@@ -157,7 +158,7 @@ def main() -> None:
                 seeds = figures.setdefault(name, {}).setdefault(side, {})
                 if str(seed) in seeds and not chosen.fresh:
                     continue
-                seconds, found = timed(lambda side=side, name=name: SIDES[side](prepared(name, FEWER_ROWS), seed))
+                seconds, found = timed(partial(SIDES[side], prepared(name, FEWER_ROWS), seed))
                 seeds[str(seed)] = {**found, "seconds": round(seconds)}
                 console.print(f"{name}, {side}, seed {seed}: {seeds[str(seed)]}")
                 chosen.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -47,7 +47,7 @@ class CandidateSettings(Settings):
     seeds: Count = 1
     """Candidates per length, depth and learning rate."""
     head_share: AutoRate = "auto"
-    """Of a learning rate, what the head takes: a head that learns fast leaves the prompt nothing to learn. auto: 1 where
+    """Of a learning rate, what the head takes: one that learns fast leaves the prompt nothing to learn. auto: 1 where
     learning_rates are given."""
     steps: AutoCount = "auto"
     """Training steps, at most."""
