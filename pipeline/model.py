@@ -20,10 +20,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.backbone import Backbone, PromptStates
+from pipeline.backbone import Backbone, BackboneInfo, PromptStates
 from pipeline.errors import InputError
-from pipeline.prompts import PromptBank, arrange
+from pipeline.prompts import Encoder, Layout, PromptBank, arrange
 from pipeline.tasks import Answers, Batch, HeadBank
+from pipeline.wording import decode_texts, decode_words, read_tokens, read_words
+
+
+def bank_on(
+    info: BackboneInfo,
+    prompts: Sequence[Tensor | Encoder],
+    layouts: Sequence[Layout | None] | None = None,
+    standing: Sequence[Sequence[int] | None] | None = None,
+) -> PromptBank:
+    """A bank of prompts on a backbone. standing: where each was trained; by default where the backbone says."""
+    return PromptBank(prompts, info.layers, layouts, standing or [info.standing] * len(prompts), info.entrances)
 
 
 class PromptedModel(nn.Module):
@@ -40,6 +51,8 @@ class PromptedModel(nn.Module):
         self.backbone = backbone
         self.bank = bank
         self.heads = heads
+        if not all(one.rows for one in heads.heads):
+            backbone.open_vocabulary()
 
     def trainable(self) -> list[nn.Parameter]:
         """The prompts and the heads, in a fixed order: all that is ever trained, saved or reduced over workers."""
@@ -51,20 +64,35 @@ class PromptedModel(nn.Module):
         Args:
             places, first_layer: cut every prompt to its first places and to its layers from there on (nested prompts).
         """
+        batch = batch.padded_right()
         mask = batch.attention_mask[batch.example]  # [B, T]
         if self.bank is None:
             types = None if batch.token_type_ids is None else batch.token_type_ids[batch.example]
-            hidden = self.backbone(batch.input_ids[batch.example], mask, types)
+            hidden = memory = self.backbone(batch.input_ids[batch.example], mask, types)
+            there = mask
         else:
-            hidden = self._prompted(batch, self.bank, places, first_layer)
+            hidden, memory, there = self._prompted(batch, self.bank, places, first_layer)
+        if self.backbone.info.decodes:
+
+            def states(prompt: Tensor) -> PromptStates | None:
+                return None if self.bank is None else self.states(prompt, places, first_layer)
+
+            hidden = decode_texts(self.backbone, self.heads, batch, hidden, memory, there, states)
+            said = decode_words(self.backbone, self.heads, batch, memory, there, states)
+        else:
+            said = read_words(self.backbone, self.heads, batch, hidden)
         row, column = batch.answer[batch.example].nonzero(as_tuple=True)  # [A], [A]
         vectors = self.vectors(hidden, mask, batch.head, row, column)
+        said |= read_tokens(self.backbone, self.heads, vectors, batch.head[row])
         at = batch.example[row], column
         targets = None if batch.targets is None else batch.targets[at]  # [A, W]
-        return self.heads(vectors, row, batch.labels[at], batch.head, batch.unit, targets)
+        return self.heads(vectors, row, batch.labels[at], batch.head, batch.unit, targets, said)
 
-    def _prompted(self, batch: Batch, bank: PromptBank, places: int | None, first_layer: int) -> Tensor:
-        """Hidden states [B, T, M]: rows go through the backbone in the order of their first layers, and come back."""
+    def _prompted(
+        self, batch: Batch, bank: PromptBank, places: int | None, first_layer: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden states [B, T, M] of the rows' own tokens; with their soft tokens, [B, W, M], and which of these
+        there are, [B, W]. Rows go through the backbone in the order of their first layers, and come back."""
         begins = [max(first, first_layer) for first in bank.first_layers]
         chosen = sorted(set(batch.prompt.tolist()), key=lambda n: (begins[n], n))  # K
         firsts = [begins[n] for n in batch.prompt.tolist()]  # [B]
@@ -77,7 +105,7 @@ class PromptedModel(nn.Module):
         lengths = [min(sizes[n], places or sizes[n]) for n in chosen]
         deep = [0 if bank.layouts[n] else length for n, length in zip(chosen, lengths, strict=True)]
         among = {n: k for k, n in enumerate(chosen)}
-        stacked = bank.stack(chosen, deep, [begins[n] for n in chosen])
+        stacked, absent = bank.stack(chosen, deep, [begins[n] for n in chosen])
         states = PromptStates(
             # cast here, once per prompt, and not in the attention, once per row
             layers={layer: prompts.to(self.backbone.dtype) for layer, prompts in stacked.items()},
@@ -85,16 +113,39 @@ class PromptedModel(nn.Module):
             lengths=deep,
             firsts=firsts,
             entering=self._entering(batch, example, firsts),
+            absent=absent,
         )
         ids, mask = batch.input_ids[example], batch.attention_mask[example]  # [B, T]
         types = None if batch.token_type_ids is None else batch.token_type_ids[example]
         if any(bank.layouts[n] for n in chosen):
             shallow = [0 if bank.layouts[n] is None else length for n, length in zip(chosen, lengths, strict=True)]
             head = batch.head[place] if moved else batch.head
-            hidden = self._with_input_prompts(bank, chosen, shallow, ids, mask, types, states, head)
+            soft, answer = None if batch.soft is None else batch.soft[example], batch.answer[example]
+            found = self._with_input_prompts(bank, chosen, shallow, ids, mask, types, states, head, soft, answer)
         else:
             hidden = self.backbone(ids, mask, types, prompts=states)
-        return hidden[place.argsort()] if moved else hidden
+            found = hidden, hidden, mask
+        own, whole, there = (each[place.argsort()] for each in found) if moved else found
+        return own, whole, there
+
+    def states(self, prompt: Tensor, places: int | None = None, first_layer: int = 0) -> PromptStates:
+        """The deep prompts of rows [B] that all begin at the embeddings, in any order: for writing token by token.
+
+        The same for every part of a pass: `Backbone.forward`, `Backbone.decode`, and each step of `generate` (where
+        beams are `PromptStates.repeated`). Of one that begins higher up the layers below see nothing.
+        """
+        assert self.bank is not None
+        chosen = sorted(set(prompt.tolist()))
+        sizes = self.bank.lengths
+        lengths = [0 if self.bank.layouts[n] else min(sizes[n], places or sizes[n]) for n in chosen]
+        stacked, absent = self.bank.stack(chosen, lengths, [first_layer] * len(chosen))
+        among = {n: k for k, n in enumerate(chosen)}
+        return PromptStates(
+            layers={layer: prompts.to(self.backbone.dtype) for layer, prompts in stacked.items()},
+            index=torch.tensor([among[n] for n in prompt.tolist()], device=prompt.device),
+            lengths=lengths,
+            absent=absent,
+        )
 
     def _with_input_prompts(
         self,
@@ -106,8 +157,11 @@ class PromptedModel(nn.Module):
         types: Tensor | None,
         states: PromptStates,
         head: Tensor,
-    ) -> Tensor:
-        """Hidden states [B, T, M] of the rows' own tokens; on the way the rows are as wide as their prompts make them.
+        soft: Tensor | None,
+        answer: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden states [B, T, M] of the rows' own tokens; on the way the rows are as wide as their prompts make them,
+        [B, W, M], which is given, too, with which tokens there are, [B, W].
 
         So whatever reads answers finds them where the task put them: no soft token is pooled or labelled (PEFT pools
         one, and does not shift labels). Where a template says where the answer is read, and where a decoder has seen a
@@ -117,7 +171,11 @@ class PromptedModel(nn.Module):
         layouts = [bank.layouts[n] for n in chosen]
         special = torch.tensor(tokenizer.all_special_ids, device=ids.device)
         pad, label = tokenizer.pad_token_id or 0, tokenizer.mask_token_id
-        wide = arrange(ids, mask, types, states.index, layouts, places, special, pad, label)
+        # A decoder writes on from its row: the prompt stands around what is read, and what is written comes behind it.
+        written = self.heads.written[head] & (not self.backbone.info.decodes)  # [B]
+        length = mask.sum(1)
+        text = (answer.int().argmax(1) + 1).where(written, length)
+        wide = arrange(ids, mask, types, states.index, layouts, places, special, pad, label, soft, text)
         needed, most = int(wide.last.max()) + 1, self.backbone.info.context
         if most is not None and needed > most:
             hint = "soft tokens among the embeddings take positions: leave room for them (max_tokens)"
@@ -131,7 +189,11 @@ class PromptedModel(nn.Module):
         read = wide.last.where((wide.read < 0) & self.heads.pooled(head, "last"), wide.read)  # [B]
         elsewhere = (self.heads.pooled(head) & (read >= 0))[:, None]
         column = read[:, None].where(elsewhere, wide.column)  # [B, T]
-        return hidden.gather(1, column[..., None].expand(-1, -1, hidden.shape[2]))
+        at = torch.arange(ids.shape[1], device=ids.device).expand_as(column)
+        behind = (at + (wide.last + 1 - length)[:, None]).clamp(max=hidden.shape[1] - 1)  # of all that is put in
+        column = behind.where(written[:, None] & (at >= text[:, None] - 1), column)
+        own = hidden.gather(1, column[..., None].expand(-1, -1, hidden.shape[2]))
+        return own, hidden, wide.attention_mask
 
     def _entering(self, batch: Batch, example: Tensor, firsts: list[int]) -> dict[int, Tensor]:
         """Layer → the activations [B_l, T, M] of the rows that enter there; those from layer 0 need none."""

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from pipeline.backbone import load_backbone
-from pipeline.model import PromptedModel
+from pipeline.model import PromptedModel, bank_on
 from pipeline.prompts import PromptBank, parse_layout
 from pipeline.tasks import HeadBank, collate, make_head
 from tests.families import CONFIGS, family_backbone
 from tests.test_model import answers_by_row, heads_of, rows_of
-from tests.tiny import FAMILIES, tiny_backbone
+from tests.tiny import FAMILIES
 
 LAYOUTS = (None, "front", None, "after_first", "end", "{2} text {3}", "{1} text label {1}", None)
 LENGTHS = (4, 3, 0, 2, 5, 5, 2, 6)
@@ -24,7 +24,7 @@ ALL = [*FAMILIES, *CONFIGS, "minilm"]
 def backbone_of(family):
     if family == "minilm":
         return load_backbone("minilm")
-    return load_backbone(str(tiny_backbone(family) if family in FAMILIES else family_backbone(family)))
+    return load_backbone(str(family_backbone(family)), attention=["encoder"])
 
 
 @cache
@@ -32,13 +32,13 @@ def model_of(family, pooling="mean"):
     """Deep prompts of several depths and input prompts of every layout in one bank."""
     backbone = backbone_of(family)
     info, draw = backbone.info, torch.Generator().manual_seed(4)
-    firsts = [0, 0, 0, 0, 0, 0, 0, info.layers - 1]
+    firsts = [0, 0, 0, 0, 0, 0, 0, info.entrances - 1]
     shapes = [
         info.prompt_shape(places, first, layout is None)
         for places, first, layout in zip(LENGTHS, firsts, LAYOUTS, strict=True)
     ]
     layouts = [None if layout is None else parse_layout(layout) for layout in LAYOUTS]
-    bank = PromptBank([torch.randn(*shape, generator=draw) for shape in shapes], info.layers, layouts)
+    bank = bank_on(info, [torch.randn(*shape, generator=draw) for shape in shapes], layouts)
     return PromptedModel(backbone, bank, heads_of(info.width, pooling))
 
 
@@ -50,8 +50,10 @@ def rows_for(model):
     ]
 
 
-@pytest.mark.parametrize("pooling", ["mean", "first", "last"])
-@pytest.mark.parametrize("family", ALL)
+@pytest.mark.parametrize(
+    ("family", "pooling"),
+    [*((family, "mean") for family in ALL), *((f, p) for f in ("bert", "gpt2") for p in ("first", "last"))],
+)
 def test_deep_and_input_prompts_in_one_batch_equal_each_row_alone(family, pooling):
     """Which also says that padding, order, unequal lengths and other tasks change nothing (peers 4, 7, 3.3)."""
     model = model_of(family, pooling)

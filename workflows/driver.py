@@ -67,6 +67,7 @@ class Driver:
                 tokenizer,
                 context=self.graph.text_context,
                 cache_dir=self.graph.config.cache_folder,
+                predicts=self.graph.info.predicts,
             )
             prepared.save(partial)
             facts = {s: {"rows": len(e), "truncated": e.truncated} for s, e in prepared.encoded.items()}
@@ -85,6 +86,7 @@ class Driver:
                 backbone_bytes=self.graph.backbone_bytes,
                 workers=workers_wanted,
                 memory_per_worker=self.machine.memory_per_worker(workers_wanted),
+                whole=self.graph.info.whole,
             )
             self.on_event({"stage": "pretrain", "note": f"sharding {choice.kind}: {choice.reason}"})
             started = time.monotonic()

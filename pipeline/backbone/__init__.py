@@ -4,12 +4,15 @@ from pipeline.backbone.attention import PromptStates
 from pipeline.backbone.load import Backbone, load_backbone, load_tokenizer, resolve_dtype
 from pipeline.backbone.sharding import ShardingChoice, choose_sharding
 from pipeline.backbone.source import BackboneInfo, describe
+from pipeline.backbone.vocabulary import Vocabulary, check_vocabulary
 
 __all__ = [
     "Backbone",
     "BackboneInfo",
     "PromptStates",
     "ShardingChoice",
+    "Vocabulary",
+    "check_vocabulary",
     "choose_sharding",
     "describe",
     "load_backbone",

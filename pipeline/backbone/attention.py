@@ -12,15 +12,19 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.padding import turned
+
 SEAM = "deepprompt"
 """The name under which the seam is registered; pass it as `attn_implementation`."""
+SITE = "deepprompt_site"
+"""The attribute of an attention module that holds its number, see `sites`."""
 
 
 @dataclass
@@ -28,12 +32,14 @@ class PromptStates:
     """The prompts of one batch, as plain tensors. Rows are in the order of their first layers.
 
     Args:
-        layers: layer → [K_l, 2, H, P, D], keys at 0, values at 1: of the K prompts the first K_l, those in use there.
+        layers: site (see `sites`) → [K_l, 2, H, P, D], keys at 0, values at 1: of the K prompts the first K_l, those
+            in use there.
         index: [B], the prompt of each row.
         lengths: [K], how many of the P places each prompt really has.
         firsts: [B] ascending, the layer at which each row's prompt begins; only needed where rows enter.
         entering: layer → [B_l, T, M], the rows whose prompts begin there and their activations so far; rows that no
             entry names begin at the embeddings.
+        absent: site → [K_l], which of the prompts do not stand there though they have begun; where all do, none.
     """
 
     layers: Mapping[int, Tensor]
@@ -41,16 +47,11 @@ class PromptStates:
     lengths: Sequence[int]
     firsts: Sequence[int] = ()
     entering: Mapping[int, Tensor] = field(default_factory=dict)
-    _masks: dict[tuple[int, int, int, bool], tuple[Tensor | None, Tensor | None]] = field(
-        default_factory=dict, repr=False
+    absent: Mapping[int, tuple[bool, ...]] = field(default_factory=dict)
+    _masks: dict[tuple[Any, ...], tuple[Tensor | None, Tensor | None]] = field(
+        default_factory=dict, repr=False, init=False
     )
-    _present: Tensor | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        places = next(iter(self.layers.values())).shape[3]
-        if min(self.lengths) < places:  # else every row sees every place, and no mask need say so
-            lengths = torch.tensor(list(self.lengths), device=self.index.device)[self.index]  # [B]
-            self._present = torch.arange(places, device=lengths.device) < lengths[:, None]  # [B, P]
+    _seen: dict[tuple[bool, ...], Tensor | None] = field(default_factory=dict, repr=False, init=False)
 
     def rows(self, layer: int) -> int:
         """How many rows, the first ones, have begun at or below a layer."""
@@ -67,6 +68,16 @@ class PromptStates:
         before = here - joining.shape[0]
         return torch.cat([hidden[:before], joining]) if before else joining
 
+    def repeated(self, times: int) -> PromptStates:
+        """The same with every row `times` times in a row, as beams are; of rows that begin at the embeddings."""
+        return replace(self, index=self.index.repeat_interleave(times))
+
+    def turned(self, by: Tensor) -> PromptStates:
+        """The same for rows [B] that are turned to the left, see `padding`."""
+        ends = {layer: self.rows(layer) for layer in self.entering}
+        own = {layer: by[ends[layer] - len(rows) : ends[layer]] for layer, rows in self.entering.items()}
+        return replace(self, entering={layer: turned(rows, own[layer]) for layer, rows in self.entering.items()})
+
     def at(self, layer: int) -> tuple[Tensor, Tensor] | None:
         """Keys and values of every row for one layer, each [B_l, H, P, D]; None where the layer has no prompt."""
         stacked = self.layers.get(layer)  # [K_l, 2, H, P, D]
@@ -79,39 +90,62 @@ class PromptStates:
             each = stacked.index_select(0, self.index[:rows])  # [B_l, 2, H, P, D]
         return each[:, 0], each[:, 1]
 
-    def extend(self, mask: Tensor | None, query: Tensor, key: Tensor, causal: bool) -> Tensor | None:
+    def extend(self, layer: int, mask: Tensor | None, query: Tensor, key: Tensor, causal: bool) -> Tensor | None:
         """The layer's mask with P columns for the prompt in front: [B_l, 1, Tq or 1, P + Tk], or None when all is seen.
 
         Layers share one mask, so the answer is remembered for the forward pass.
         """
-        memo = (id(mask), query.shape[0], key.shape[2], causal)
+        missing = self.absent.get(layer, ())
+        memo = (id(mask), query.shape[0], query.shape[2], key.shape[2], causal, missing)
         if memo not in self._masks:
+            if len(self._masks) > MASKS_KEPT:  # each step of a generation has masks of its own
+                self._masks.clear()
             # The original is kept beside the result: were it freed, its id could be reused by another mask.
-            self._masks[memo] = (mask, self._extend(mask, query, key, causal))
+            self._masks[memo] = (mask, self._extend(missing, mask, query, key, causal))
         return self._masks[memo][1]
 
-    def _extend(self, mask: Tensor | None, query: Tensor, key: Tensor, causal: bool) -> Tensor | None:
+    def _extend(
+        self, missing: tuple[bool, ...], mask: Tensor | None, query: Tensor, key: Tensor, causal: bool
+    ) -> Tensor | None:
         rows, own, asked = query.shape[0], key.shape[2], query.shape[2]
         if mask is None and causal:
             # transformers leaves out a purely causal mask and lets the kernel draw the triangle; with prompt columns in
             # front the kernel would draw it in the wrong place.
             mask = torch.ones(asked, own, dtype=torch.bool, device=key.device).tril(own - asked)[None, None]
-        if mask is None and self._present is None:
+        seen = self._present(missing)
+        if mask is None and seen is None:
             return None
         if mask is None:
             mask = torch.ones(1, 1, 1, own, dtype=torch.bool, device=key.device)
         elif mask.shape[0] > rows:
             mask = mask[:rows]  # the rest have not entered yet
-        if self._present is None:
-            places = next(iter(self.layers.values())).shape[3]
-            present = torch.ones(1, 1, 1, places, dtype=torch.bool, device=key.device)
+        if seen is None:
+            present = torch.ones(1, 1, 1, self._places, dtype=torch.bool, device=key.device)
         else:
-            present = self._present[:rows, None, None, :]  # [B_l, 1, 1, P]
+            present = seen[:rows, None, None, :]  # [B_l, 1, 1, P]
         if mask.dtype != torch.bool:  # additive: 0 where seen, very negative where not
             hidden = torch.zeros_like(present, dtype=mask.dtype)
             present = hidden.masked_fill(~present, torch.finfo(mask.dtype).min)
         present = present.expand(rows, mask.shape[1], mask.shape[2], -1)
         return torch.cat([present, mask.expand(rows, -1, -1, -1)], dim=-1)
+
+    def _present(self, missing: tuple[bool, ...]) -> Tensor | None:
+        """Which places each row sees, [B, P]; None where every row sees all, and no mask need say so."""
+        if missing not in self._seen:
+            gone = (*missing, *[False] * (len(self.lengths) - len(missing)))
+            lengths = [0 if away else length for length, away in zip(self.lengths, gone, strict=True)]
+            full = min(lengths) >= self._places
+            own = None if full else torch.tensor(lengths, device=self.index.device)[self.index]  # [B]
+            self._seen[missing] = None if own is None else torch.arange(self._places, device=own.device) < own[:, None]
+        return self._seen[missing]
+
+    @property
+    def _places(self) -> int:
+        return next(iter(self.layers.values())).shape[3]
+
+
+MASKS_KEPT = 16
+"""More masks than one forward pass has."""
 
 
 def prompted_attention(
@@ -123,6 +157,7 @@ def prompted_attention(
     *,
     prompts: PromptStates | None = None,
     capture: dict[int, tuple[Tensor, Tensor]] | None = None,
+    calls: list[tuple[nn.Module, torch.Size, torch.Size]] | None = None,
     trunk: object = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
@@ -133,6 +168,7 @@ def prompted_attention(
         attention_mask: what transformers' `sdpa_mask` made: boolean [B, 1, Tq, Tk], additive, or None.
         prompts: the batch's prompts; None is the bare backbone.
         capture: when given, receives this layer's own keys and values (for initialisation from real activations).
+        calls: when given, is told that this module called (see `sites`).
         trunk: meant for the layers (see `pipeline.backbone.layers`); it passes by here.
 
     Returns:
@@ -140,19 +176,21 @@ def prompted_attention(
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    layer: int | None = getattr(module, "layer_idx", None)
+    if calls is not None:
+        calls.append((module, query.shape, key.shape))
+    layer: int | None = getattr(module, SITE, None)
     if capture is not None and layer is not None:
         capture[layer] = (key.detach(), value.detach())
     own = prompts.at(layer) if prompts is not None and layer is not None else None
-    if prompts is not None and own is not None:
+    if prompts is not None and layer is not None and own is not None:
         given = kwargs.pop("is_causal", None)
         causal = bool(getattr(module, "is_causal", True) if given is None else given) and query.shape[2] > 1
-        attention_mask = prompts.extend(attention_mask, query, key, causal)
+        attention_mask = prompts.extend(layer, attention_mask, query, key, causal)
         prompt_key, prompt_value = own
         key = torch.cat([prompt_key.to(key.dtype), key], dim=2)  # [B, H, P + Tk, D]
         value = torch.cat([prompt_value.to(value.dtype), value], dim=2)
         bias = kwargs.get("position_bias")
-        if bias is not None:
+        if bias is not None:  # a prompt has no position, and so no bias for its distance (T5)
             kwargs["position_bias"] = F.pad(bias, (prompt_key.shape[2], 0))
         kwargs["is_causal"] = False
     elif prompts is not None and attention_mask is not None and attention_mask.shape[0] > query.shape[0]:
@@ -187,7 +225,8 @@ def _on_cpu(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: 
     scores = (query * scale) @ key.transpose(-1, -2)  # [B, H, Tq, Tk]
     if mask is not None:
         if mask.dtype == torch.bool:  # adding has no gradient to compute, filling has
-            mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, -torch.inf)
+            # not -inf: padding on the left sees nothing at all, and must come to a number that is masked later
+            mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, torch.finfo(scores.dtype).min)
         scores = scores.add_(mask)
     return (scores.softmax(-1) @ value).transpose(1, 2)
 

@@ -8,11 +8,14 @@ layers outside the wanted range are exchanged for ones that do nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class Skipped(nn.Module):
@@ -25,21 +28,52 @@ class Skipped(nn.Module):
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.attention_type = getattr(layer, "attention_type", None)
+        self.relative = (relative_attention(layer),)  # in a tuple, so that it is not registered
 
-    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return hidden
+    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if self.relative[0] is None:
+            return hidden
+        # T5: a layer also hands on the bias of relative positions, which the first one makes for all.
+        bias = args[1]
+        if bias is None:
+            bias = self.relative[0].compute_bias(hidden.shape[1], hidden.shape[1], device=hidden.device)
+        return hidden, bias, None
 
 
-def find_layers(model: nn.Module, count: int) -> nn.ModuleList:
-    """The list of a model's `count` transformer layers.
+def relative_attention(layer: nn.Module) -> Any:
+    """The attention of a layer that hands on a bias of relative positions (T5 and its kin); None of another layer."""
+    inner = getattr(layer, "layer", None)
+    return getattr(inner[0], "SelfAttention", None) if isinstance(inner, nn.ModuleList) else None
+
+
+def find_layers(model: nn.Module, sites: Sequence[str]) -> nn.ModuleList:
+    """The list of the layers that hold these attentions, one each and in order.
 
     Raises:
         ValueError: there is no such list.
     """
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
-    raise ValueError(f"the model has no list of {count} layers")
+    parts = [name.split(".") for name in sites]
+    for depth in range(1, len(parts[0])):
+        found = model.get_submodule(".".join(parts[0][:depth]))
+        held = [name[: depth + 1] for name in parts]
+        if isinstance(found, nn.ModuleList) and held == [[*parts[0][:depth], str(i)] for i in range(len(found))]:
+            return found
+    raise ValueError("not exactly one attention in each of its layers takes them")
+
+
+def checkpoint_layers(layers: Iterable[nn.Module]) -> None:
+    """Has every layer keep its input alone for the backward pass, and compute the rest again on the way back.
+
+    transformers' own checkpointing runs in training mode only, where dropout is on; a frozen backbone is never in it.
+    """
+    for layer in layers:
+        layer.forward = partial(_checkpointed, layer.forward)
+
+
+def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
 
 def open_entrances(layers: nn.ModuleList) -> None:

@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.backbone.attention import SEAM, register_seam
-from pipeline.backbone.layers import Skipped, find_layers
+from pipeline.backbone.layers import Skipped, find_layers, relative_attention
 from pipeline.backbone.load import DTYPES, read_weights
 from pipeline.backbone.source import BackboneInfo, read_config
 from pipeline.errors import InputError
@@ -45,24 +45,39 @@ def read_mapped(info: BackboneInfo, dtype: str, folder: Path, *, first_layer: in
         InputError: the folder cannot be written.
         RuntimeError: the weights lack a tensor of the model.
     """
-    facts = f"{FORMAT}:{info.weights}:{info.family}:{dtype}:{transformers.__version__}"
-    path = folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.safetensors"
+    facts = f"{info.weights}:{info.family}:{dtype}:{transformers.__version__}"
     model = _empty(info, dtype)
-    kept = _open(path, facts)
-    if _faults(model, kept):  # a sound file needs neither the lock nor the right to write
-        with _alone(path):
-            kept = _open(path, facts)  # another process may have written it meanwhile
-            if _faults(model, kept):
-                _write(path, facts, read_weights(info, dtype))
-                kept = _open(path, facts)
-    if faults := _faults(model, kept):
-        raise RuntimeError(f"the weights of {info.name!r} lack what the model needs: {', '.join(faults)}")
-    if first_layer:
-        layers = find_layers(model, info.layers)
+    kept = keep(folder, facts, _tensors(model), lambda: _tensors(read_weights(info, dtype)), info.name)
+    own, modules = info.sites[: info.entrances], dict(model.named_modules())
+    if first_layer and all(name in modules for name in own):  # else its layers are one (ALBERT): none can be left out
+        layers = find_layers(model, own)
         for index in range(first_layer):
-            layers[index] = Skipped(layers[index])
+            if relative_attention(layers[index]) is None:  # T5: what the lowest layer says of positions is needed above
+                layers[index] = Skipped(layers[index])
     _fill(model, kept)
     return model.eval()
+
+
+def keep(
+    folder: Path, facts: str, wanted: Mapping[str, Tensor], read: Callable[[], Mapping[str, Tensor]], of: str
+) -> dict[str, Tensor]:
+    """The tensors of a file in the folder, mapped; the first caller has them read and writes them there.
+
+    Args:
+        facts: what they follow from. wanted: what they are like. read: gives them. of: the backbone, for errors.
+    """
+    facts = f"{FORMAT}:{facts}"
+    path = folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.safetensors"
+    kept = _open(path, facts)
+    if _faults(wanted, kept):  # a sound file needs neither the lock nor the right to write
+        with _alone(path):
+            kept = _open(path, facts)  # another process may have written it meanwhile
+            if _faults(wanted, kept):
+                _write(path, facts, read())
+                kept = _open(path, facts)
+    if faults := _faults(wanted, kept):
+        raise RuntimeError(f"the weights of {of!r} lack what the model needs: {', '.join(faults)}")
+    return kept
 
 
 def _empty(info: BackboneInfo, dtype: str) -> nn.Module:
@@ -96,8 +111,8 @@ def _open(path: Path, facts: str) -> dict[str, Tensor]:
         return {}
 
 
-def _faults(model: nn.Module, kept: Mapping[str, Tensor]) -> list[str]:
-    """The names of the model's tensors that were not kept, or in another shape or dtype."""
+def _faults(wanted: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> list[str]:
+    """The names of the tensors that were not kept, or in another shape or dtype."""
 
     def fits(tensor: Tensor, found: Tensor | None) -> bool:
         if found is None or found.shape != tensor.shape:
@@ -105,7 +120,7 @@ def _faults(model: nn.Module, kept: Mapping[str, Tensor]) -> list[str]:
         # Some families keep some weights in fp32 whatever dtype is asked for.
         return found.dtype == tensor.dtype or (tensor.is_floating_point() and found.dtype == torch.float32)
 
-    return [name for name, tensor in _tensors(model).items() if not fits(tensor, kept.get(name))]
+    return [name for name, tensor in wanted.items() if not fits(tensor, kept.get(name))]
 
 
 @contextmanager
@@ -129,10 +144,10 @@ def _writing(folder: Path) -> Iterator[None]:
         raise InputError(what, where=str(folder), hint="storage: names another place") from error
 
 
-def _write(path: Path, facts: str, model: nn.Module) -> None:
+def _write(path: Path, facts: str, read: Mapping[str, Tensor]) -> None:
     tensors: dict[str, Tensor] = {}
     places: set[int] = set()
-    for name, tensor in _tensors(model).items():
+    for name, tensor in read.items():
         whole = tensor.detach().contiguous()
         # A file has no ties: what shares its memory is written once for each name. The rest needs no second copy.
         tensors[name] = whole.clone() if whole.data_ptr() in places else whole

@@ -45,6 +45,7 @@ def choose_sharding(
     workers: int,
     memory_per_worker: int,
     compiler: bool | None = None,
+    whole: str | None = None,
 ) -> ShardingChoice:
     """Decides between a copy per worker and ZeRO-3.
 
@@ -54,9 +55,10 @@ def choose_sharding(
         workers: ranks that share each training step.
         memory_per_worker: bytes: the memory of its GPU, or its share of the host's.
         compiler: whether DeepSpeed can start here; None looks at this machine.
+        whole: why this backbone cannot be shared out (`BackboneInfo.whole`), if so.
 
     Raises:
-        InputError: an unknown request; zero3 asked for where it cannot start.
+        InputError: an unknown request; zero3 asked for where it cannot start, or for a backbone that cannot be shared.
     """
     if requested not in REQUESTS:
         raise InputError(
@@ -79,6 +81,10 @@ def choose_sharding(
         return ShardingChoice(
             "none", f"{copy} of weights fit {workers} times: at most {readable(limit)} of {room} per worker"
         )
+    if whole is not None:
+        if requested == "zero3":
+            raise cannot_share(whole)
+        return ShardingChoice("none", f"{copy} of weights leave little of the {room} per worker, but {whole}")
     lacking = what_zero3_lacks(compiler)
     if requested == "zero3" and lacking:
         raise InputError(
@@ -102,6 +108,11 @@ def choose_sharding(
         "zero3",
         f"{copy} of weights exceed {readable(limit)} of {room} per worker: {share} on each of {workers} workers",
     )
+
+
+def cannot_share(why: str) -> InputError:
+    """What is said where zero3 is asked for and the family does not go through it."""
+    return InputError(why, where="backbone.sharding", found="zero3", expected="auto or none")
 
 
 def what_zero3_lacks(compiler: bool | None = None) -> dict[str, str]:

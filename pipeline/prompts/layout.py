@@ -6,6 +6,8 @@ loop over rows (OpenPrompt's loop took 150 times as long as the scatter).
     place: front, after_first, end                         prompt tuning (Lester et al. 2021)
     template: "{3} text {2}", "{2} text_a {4} text_b label" P-tuning (Liu et al. 2021)
 
+    pieces:   "{3} {2}"                                    of a template with words, which says where they stand
+
 In a template `{n}` stands for n places; `text` for all text of a row, `text_a` and `text_b` for the texts of a pair;
 `label` for the tokenizer's mask token, at which a sentence's answer is then read. Special tokens stay where the
 tokenizer puts them. A template is written for one length; at another its pieces keep their shares.
@@ -29,6 +31,7 @@ ANCHORS = ("front", "after_first", "text", "text_b", "after_text", "end")
 """Before which of a row's own tokens a place stands: its first, its second, its text's first, its second text's first,
 the one behind its text, or behind all."""
 _NEVER = len(ANCHORS)
+_SOFT = re.compile(r"\{([1-9]\d{0,3})\}")
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,13 @@ class Layout:
     """Where the places of an input prompt stand.
 
     Args:
-        anchors: of each piece, one of `ANCHORS`. shares: places of each piece at the template's own length.
+        anchors: of each piece, one of `ANCHORS`, or its number where the row says where it stands.
+        shares: places of each piece at the template's own length.
         label: before which piece the mask token stands, `len(anchors)` after all; None for nowhere.
         label_anchor: where that is. pair: whether it needs rows of two texts.
     """
 
-    anchors: tuple[str, ...]
+    anchors: tuple[str | int, ...]
     shares: tuple[int, ...]
     label: int | None = None
     label_anchor: str = "after_text"
@@ -68,13 +72,15 @@ class Layout:
         return kept
 
     def entries(self, places: int) -> list[tuple[int, int]]:
-        """What is put into a row, in order: (anchor, place), anchors by number; place -1 is the mask token."""
+        """What is put into a row, in order: (anchor, place), anchors by number, those that rows tell behind the others;
+        place -1 is the mask token."""
         found: list[tuple[int, int]] = []
         place = 0
         for piece, (anchor, count) in enumerate(zip(self.anchors, self.divide(places), strict=True)):
             if piece == self.label:
                 found.append((ANCHORS.index(self.label_anchor), -1))
-            found += [(ANCHORS.index(anchor), place + i) for i in range(count)]
+            at = _NEVER + 1 + anchor if isinstance(anchor, int) else ANCHORS.index(anchor)
+            found += [(at, place + i) for i in range(count)]
             place += count
         if self.label == len(self.anchors):
             found.append((ANCHORS.index(self.label_anchor), -1))
@@ -93,6 +99,8 @@ def parse_layout(text: str) -> Layout:
     words = text.split()
     if len(words) == 1 and not text.startswith("{"):
         raise InputError("unknown place", found=text, expected=", ".join(PLACES), nearest=nearest(text, PLACES))
+    if words and all(_SOFT.fullmatch(word) for word in words):
+        return Layout(tuple(range(len(words))), tuple(int(word[1:-1]) for word in words))
     fields = [word for word in words if not word.startswith("{")]
     for word in fields:
         if word not in FIELDS:
@@ -117,7 +125,7 @@ def _from_words(words: Sequence[str], text: str) -> Layout:
         if word == "label":
             label, label_anchor = len(anchors), anchor
         elif word.startswith("{"):
-            count = re.fullmatch(r"\{([1-9]\d{0,3})\}", word)
+            count = _SOFT.fullmatch(word)
             if count is None:
                 raise InputError("not a number of soft tokens", found=word, expected="{n}, n a whole number from 1")
             if anchors and anchors[-1] == anchor and label != len(anchors):
@@ -169,6 +177,8 @@ def arrange(
     special: Tensor,
     pad_token_id: int,
     mask_token_id: int | None,
+    soft: Tensor | None = None,
+    text: Tensor | None = None,
 ) -> Arranged:
     """Puts each row's prompt into it.
 
@@ -176,6 +186,8 @@ def arrange(
         input_ids, attention_mask, token_type_ids: [B, T], padded on the right.
         index: [B], the prompt of each row. layouts, places: of K prompts; None for one that is not put into rows.
         special: ids of the tokenizer's special tokens. pad_token_id: fills rows up. mask_token_id: stands for `label`.
+        soft: [B, S], before which of its tokens each piece of a row's template stands; None where none is in one.
+        text: [B], how many of a row's first tokens the layout is about; None for all.
 
     Raises:
         InputError: a layout has a label and the tokenizer no mask token.
@@ -194,7 +206,9 @@ def arrange(
     code, vector = code.to(device)[index], vector.to(device)[index]  # [B, Q]
     inserted = code != _NEVER
     length = attention_mask.sum(1)  # [B]
-    anchors = _anchors(input_ids, attention_mask, special).gather(1, code)  # [B, Q] ascending
+    own = attention_mask if text is None else attention_mask & _before(text, input_ids)
+    told = _anchors(input_ids, own, special)  # [B, 7]
+    anchors = (told if soft is None else torch.cat([told, soft], 1)).gather(1, code)  # [B, Q] ascending
     slot = anchors + torch.arange(most, device=device)  # [B, Q] their columns
     at_token = torch.arange(input_ids.shape[1], device=device).expand_as(input_ids)  # [B, T]
     column = at_token + torch.searchsorted(anchors.contiguous(), at_token.contiguous(), right=True)  # [B, T]
@@ -227,6 +241,11 @@ def arrange(
         read=read,
         last=last,
     )
+
+
+def _before(count: Tensor, like: Tensor) -> Tensor:
+    """[B, T] the first columns of each row, [B] many."""
+    return torch.arange(like.shape[1], device=like.device) < count[:, None]
 
 
 def _anchors(input_ids: Tensor, attention_mask: Tensor, special: Tensor) -> Tensor:

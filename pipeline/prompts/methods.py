@@ -27,6 +27,7 @@ METHODS = {
     "prompt_tuning": Method(False, ("identity",)),  # Lester et al. 2021
     "p_tuning": Method(False, ("bilstm+mlp", "lstm", "mlp"), template=True),  # Liu et al. 2021
     "head": Method(True, ("identity",)),  # a linear head alone: deep prompts of no places
+    "hard": Method(True, ("identity",)),  # a template in words, nothing trained: the same, and a verbalizer
 }
 
 

@@ -75,7 +75,7 @@ def save_artifact(folder: Path, members: Sequence[Member], facts: Facts) -> Arti
     plain = facts.model_dump(mode="json") | {
         "format_version": FORMAT_VERSION,
         "lengths": [member.prompt.shape[3 if deep else 0] for member in members],
-        "first_layers": [facts.layers - member.prompt.shape[0] if deep else 0 for member in members],
+        "first_layers": [_first_layer(member.prompt, facts) if deep else 0 for member in members],
         "heads": shape[2] if deep else None,
         "head_size": shape[4] if deep else None,
         "embedding": None if deep else shape[1],
@@ -88,6 +88,12 @@ def save_artifact(folder: Path, members: Sequence[Member], facts: Facts) -> Arti
         _check_tensors(files.get(name, {}), shapes, str(folder / name))
     contents[MANIFEST] = (manifest.model_dump_json(indent=2) + "\n").encode()
     return _write(folder, contents)
+
+
+def _first_layer(prompt: Tensor, facts: Facts) -> int:
+    """The lowest of the sites that a deep prompt stands in."""
+    standing = range(facts.layers) if facts.sites is None else facts.sites
+    return standing[max(0, len(standing) - prompt.shape[0])]
 
 
 def copy_artifact(source: Path, folder: Path) -> Artifact:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,8 +14,10 @@ from pipeline.backbone import BackboneInfo
 from pipeline.backbone.source import BUILT_IN
 from pipeline.errors import InputError, nearest, raise_all
 from pipeline.prompts import METHODS, parse_layout
-from pipeline.tasks import TASK_TYPES, PreparedTask, check_task_name
+from pipeline.tasks import TASK_TYPES, DataSource, PreparedTask, TaskSpec, check_task_name
+from pipeline.tasks.decoding import Decoding
 from pipeline.tasks.encoding.windows import OVERLAP
+from pipeline.tasks.spec import check_template
 
 FORMAT_VERSION = 3
 """Version 1 had one `first_layer` for all members and counted the layers from there; version 2 knew deep prompts only.
@@ -60,6 +63,14 @@ class BackboneIdentity(Section):
         return cls.model_validate({"name": str(info.folder) if local else info.name, "dtype": dtype, **plain})
 
 
+class WritingRules(Section):
+    """How a task's texts are written, see `Decoding`."""
+
+    max_new_tokens: Count
+    beams: Count
+    length_penalty: float
+
+
 class TaskIdentity(Section):
     """How the task's rows were read and what its answers are."""
 
@@ -73,12 +84,40 @@ class TaskIdentity(Section):
     metric: Text
     overlap: Annotated[int, Field(ge=0)] = OVERLAP
     """Tokens that windows of a long text share."""
+    template: Text | None = None
+    """What rows are put into, in words; None for nothing."""
+    head: Literal["linear", "verbalizer"] = "linear"
+    """What answers: numbers of the artifact's own, or words of the backbone's vocabulary."""
+    words: dict[str, tuple[Text, ...]] | None = None
+    """Of the verbalizer: label → its words; None for the labels' own names."""
+    decoding: WritingRules | None = None
+    """How texts are written; None for a type that writes none."""
 
     @classmethod
     def of(cls, task: PreparedTask) -> TaskIdentity:
         """The identity of a prepared task."""
-        rules = {key: task.rules[key] for key in ("columns", "max_tokens", "too_long", "overlap")}
+        same = ("columns", "max_tokens", "too_long", "overlap", "template", "head")
+        rules = {key: task.rules[key] for key in same}
+        words = task.rules["words"]
+        rules["words"] = None if words is None else {label: tuple(own) for label, own in words.items()}
+        if task.kind.written:
+            rules["decoding"] = WritingRules(**asdict(task.writing))
         return cls.model_validate({"type": task.type, "labels": task.labels, "metric": task.metric, **rules})
+
+    def spec(self, name: str) -> TaskSpec:
+        """The task as far as reading its rows goes."""
+        return TaskSpec(
+            name,
+            self.type,
+            DataSource(),
+            columns=self.columns,
+            max_tokens=self.max_tokens,
+            overlap=self.overlap,
+            template=self.template,
+            head=self.head,
+            words=self.words,
+            decoding=None if self.decoding is None else Decoding(**self.decoding.model_dump()),
+        )
 
     @model_validator(mode="after")
     def _sound(self) -> TaskIdentity:
@@ -89,6 +128,13 @@ class TaskIdentity(Section):
             raise ValueError(f"{len(self.labels)} labels do not fit the {len(outputs)} outputs of {self.type!r}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("a label occurs twice")
+        written = self.decoding is not None
+        if written != TASK_TYPES[self.type].written:
+            raise ValueError(f"decoding {self.decoding} does not fit the type {self.type!r}")
+        if problems := check_template(self.spec("task")):
+            raise ValueError(problems[0].message)
+        if self.words is not None and set(self.words) != set(self.labels):
+            raise ValueError(f"words of {', '.join(self.words)} do not fit the labels {', '.join(self.labels)}")
         return self
 
 
@@ -107,7 +153,7 @@ class Facts(Section):
     """A shared prompt has neither task nor head."""
     name: Text
     """The task's name; `SHARED_PROMPT` for a shared prompt."""
-    method: Literal["deep", "prefix", "prompt_tuning", "p_tuning", "head"] = "deep"
+    method: Literal["deep", "prefix", "prompt_tuning", "p_tuning", "head", "hard"] = "deep"
     """How the prompts were trained; what they are is either keys and values or vectors among the embeddings."""
     layout: Text | None = None
     """Where input prompts stand in a row, as `parse_layout` reads it; None for deep ones."""
@@ -119,6 +165,8 @@ class Facts(Section):
     """That its answers are read with, as dev chose it; None where the type has none."""
     layers: Count
     """Of the backbone; a prompt stands in the uppermost ones."""
+    sites: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """Those of the layers that prompts stand in, where that is not all (an encoder-decoder's encoder alone, say)."""
     width: Count
     """M, what a head reads."""
     pooling: Literal["mean", "first", "last"]
@@ -174,30 +222,41 @@ class Manifest(Facts):
             raise ValueError(f"the shape {shape} of the prompts is not told")
         if self.votes is not None and len(self.votes) != len(self.lengths):
             raise ValueError(f"votes {list(self.votes)} do not fit {len(self.lengths)} members")
+        if self.sites is not None and (list(self.sites) != sorted(set(self.sites)) or max(self.sites) >= self.layers):
+            raise ValueError(f"sites {list(self.sites)} do not fit {self.layers} layers")
         if len(self.first_layers) != len(self.lengths) or max(self.first_layers) >= self.layers:
             raise ValueError(
                 f"first layers {list(self.first_layers)} do not fit {len(self.lengths)} members on {self.layers} layers"
             )
         if (self.combine is None) != (len(self.lengths) == 1 or self.kind == "shared"):
             raise ValueError(f"combine {self.combine!r} does not fit {len(self.lengths)} members")
+        if self.task is not None and len(self.lengths) > 1 and not TASK_TYPES[self.task.type].combinations:
+            raise ValueError(
+                f"{len(self.lengths)} members cannot answer together: {self.task.type!r} is written by one"
+            )
         if set(self.files) != set(self.expected_shapes()):
             raise ValueError(f"files {sorted(self.files)} do not fit kind {self.kind!r}")
         return self
+
+    def _prompted(self, first: int) -> int:
+        return sum(site >= first for site in (range(self.layers) if self.sites is None else self.sites))
 
     def expected_shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """File → tensor → shape; every tensor is fp32."""
         prompts: dict[str, tuple[int, ...]] = {
             f"prompt.{n}": (length, self.embedding or 0)
             if self.layout is not None
-            else (self.layers - first, 2, self.heads or 0, length, self.head_size or 0)
+            else (self._prompted(first), 2, self.heads or 0, length, self.head_size or 0)
             for n, (length, first) in enumerate(zip(self.lengths, self.first_layers, strict=True))
         }
         files: dict[str, dict[str, tuple[int, ...]]] = {"prompt.safetensors": prompts}
         if self.task is not None:
             head: dict[str, tuple[int, ...]] = {}
             for n in range(len(self.lengths)):
-                head[f"weight.{n}"] = (len(self.task.labels), self.width)
-                head[f"bias.{n}"] = (len(self.task.labels),)
+                own = self.task.head == "linear" and not TASK_TYPES[self.task.type].written
+                rows = len(self.task.labels) if own else 0
+                head[f"weight.{n}"] = (rows, self.width)
+                head[f"bias.{n}"] = (rows,)
             files["head.safetensors"] = head
         return files
 

@@ -7,7 +7,7 @@ and every row gets what it would get alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,12 +19,14 @@ from torch import Tensor
 
 from pipeline.backbone import Backbone, load_backbone
 from pipeline.errors import InputError, InputErrors, nearest, raise_all
-from pipeline.model import PromptedModel
-from pipeline.prompts import COMBINATIONS, PromptBank, parse_layout
+from pipeline.model import PromptedModel, bank_on
+from pipeline.prompts import COMBINATIONS, parse_layout
 from pipeline.registry.artifact import Artifact, check_backbone
 from pipeline.registry.manifest import BackboneIdentity
 from pipeline.registry.rows import RowReader
-from pipeline.tasks import Example, HeadBank, collate, length_batches, make_head
+from pipeline.tasks import Decoding, Example, Head, HeadBank, collate, length_batches
+from pipeline.tasks.types.generation import question
+from pipeline.writing import write
 
 TOKENS_PER_FORWARD = 8192
 """Of the widest batch before its rows are repeated per member: long rows share batches with fewer others."""
@@ -66,27 +68,30 @@ class Predictor:
                 raise InputError("a shared prompt answers nothing: it has no head", where=f"artifact {manifest.name!r}")
             check_backbone(artifact, backbone.info)
             self.readers[name] = RowReader(name, artifact, backbone.tokenizer, backbone.info)
-        self._group = _Group(backbone, artifacts)
+        self._group = _Group(backbone, artifacts, {name: reader.head for name, reader in self.readers.items()})
 
-    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def predict(
+        self, rows: Sequence[Mapping[str, Any]], on_rows: Callable[[int, int], None] | None = None
+    ) -> list[dict[str, Any]]:
         """The answers, in the order of the rows.
 
         Args:
             rows: each with the fields of its task (text; text_a and text_b; tokens, or text split on whitespace;
                 question and choices; question and context), and `task` where there are several. Other fields are
                 ignored.
+            on_rows: hears (rows answered, rows in all).
 
         Returns:
             `task`, and what its type tells (`TaskType.tell`): for sentences and pairs {"label", "score", "scores":
             {label: probability}}; for sets of labels {"labels", "scores"}; for numbers {"score"}; for words {"tokens",
             "tags", "spans": [{"label", "start", "end", "text"}]}, start and end counting words, end excluded; for
             choices {"label", "choice", "score", "scores"}; for questions {"answer", "start", "end", "score",
-            "no_answer"}, start and end counting characters of the context.
+            "no_answer"}, start and end counting characters of the context; for what is written {"text"}.
 
         Raises:
             InputError: a row is unsound; every row is looked at before anything is computed.
         """
-        return self.answer(self.read(rows))
+        return self.answer(self.read(rows), on_rows)
 
     def read(self, rows: Sequence[Mapping[str, Any]]) -> list[ReadRow]:
         """The rows checked and tokenised, in their order: all that can be refused about them is refused here.
@@ -106,13 +111,30 @@ class Predictor:
                 read[i] = ReadRow(name, canonical[i], row)
         return [row for row in read if row is not None]
 
-    def answer(self, rows: Sequence[ReadRow]) -> list[dict[str, Any]]:
+    def answer(
+        self, rows: Sequence[ReadRow], on_rows: Callable[[int, int], None] | None = None
+    ) -> list[dict[str, Any]]:
         """The answers to rows that `read` gave, of one call or of many, in the order of the rows."""
-        names, encoded = [row.name for row in rows], [row.encoded for row in rows]
         answers: list[dict[str, Any]] = [{} for _ in rows]
-        for i, probabilities in self._group.probabilities(names, encoded, self.rows_per_batch) if rows else []:
-            answers[i] = self.readers[names[i]].answer(rows[i].canonical, encoded[i], probabilities)
+        for done, (i, answer) in enumerate(self._told(rows), start=1):
+            answers[i] = self.readers[rows[i].name].answer(rows[i].canonical, rows[i].encoded, answer)
+            if on_rows is not None:
+                on_rows(done, len(rows))
         return answers
+
+    def _told(self, rows: Sequence[ReadRow]) -> Iterator[tuple[int, Tensor | str]]:
+        """(row, its probabilities or its text) for every row: those to be written by how they are written, the others
+        all together."""
+        how = [self.readers[row.name].writing for row in rows]
+        for writing in dict.fromkeys(how):
+            own = [i for i, one in enumerate(how) if one == writing]
+            names, encoded = [rows[i].name for i in own], [rows[i].encoded for i in own]
+            found: Iterator[tuple[int, Tensor | str]]
+            if writing is None:
+                found = self._group.probabilities(names, encoded, self.rows_per_batch)
+            else:
+                found = self._group.texts(names, encoded, self.rows_per_batch, writing)
+            yield from ((own[n], answer) for n, answer in found)
 
     def _read(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
         names, canonical, problems = [], [], []
@@ -147,19 +169,17 @@ class Predictor:
 class _Group:
     """The prompts of all tasks, in one bank."""
 
-    def __init__(self, backbone: Backbone, artifacts: Mapping[str, Artifact]) -> None:
+    def __init__(self, backbone: Backbone, artifacts: Mapping[str, Artifact], heads_of: Mapping[str, Head]) -> None:
         self.members: dict[str, range] = {}  # name → its places in the bank, which are those in the head bank
         self.manifests = {name: artifact.manifest for name, artifact in artifacts.items()}
         every = [(artifact.manifest, member) for artifact in artifacts.values() for member in artifact.members]
         for name, artifact in artifacts.items():
             start = self.members[next(reversed(self.members))].stop if self.members else 0
             self.members[name] = range(start, start + len(artifact.members))
-        shapes = []
-        for manifest, _ in every:
-            assert manifest.task is not None
-            shapes.append(make_head(manifest.task.type, manifest.task.labels, manifest.pooling))
+        shapes = [heads_of[name] for name, own in self.members.items() for _ in own]
         layouts = [None if manifest.layout is None else parse_layout(manifest.layout) for manifest, _ in every]
-        bank = PromptBank([member.prompt for _, member in every], backbone.info.layers, layouts)
+        standing = [manifest.sites for manifest, _ in every]
+        bank = bank_on(backbone.info, [member.prompt for _, member in every], layouts, standing)
         heads = HeadBank(shapes, backbone.info.width, [0] * len(every))
         for n, (_, member) in enumerate(every):
             assert member.weight is not None and member.bias is not None
@@ -176,6 +196,19 @@ class _Group:
         counts = np.array([len(row) for row in encoded])
         for batch in length_batches(lengths, rows_per_batch, sequences=counts, tokens=TOKENS_PER_FORWARD):
             yield from self._batch(names, encoded, batch.tolist())
+
+    @torch.no_grad()
+    def texts(
+        self, names: Sequence[str], encoded: Sequence[Example], rows_per_batch: int, how: Decoding
+    ) -> Iterator[tuple[int, str]]:
+        """(row, its text) for every row."""
+        rows = [question(row[0]) for row in encoded]
+        sizes = [len(row["input_ids"]) + how.max_new_tokens for row in rows]
+        for batch in length_batches(sizes, rows_per_batch, tokens=TOKENS_PER_FORWARD // how.beams):
+            places = batch.tolist()
+            index = [self.members[names[i]].start for i in places]
+            held = collate([rows[i] for i in places], prompt=index, head=index, pad_token_id=self.pad)
+            yield from zip(places, write(self.model, held.to(self.model.backbone.device), how), strict=True)
 
     def _batch(
         self, names: Sequence[str], encoded: Sequence[Example], batch: Sequence[int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -10,9 +11,10 @@ from torch import Tensor
 from pipeline.backbone import BackboneInfo
 from pipeline.errors import InputError
 from pipeline.registry.artifact import Artifact
-from pipeline.tasks import TASK_TYPES, DataSource, Example, Reading, Task, TaskSpec
+from pipeline.tasks import TASK_TYPES, Example, Reading, Task, make_head
 from pipeline.tasks.data.checks import canonical_row
 from pipeline.tasks.encoding.encode import RowEncoder, make_encoder
+from pipeline.tasks.types.base import text_reading
 
 
 class RowReader:
@@ -31,13 +33,17 @@ class RowReader:
         self.name = name
         self.identity = identity
         self.kind = TASK_TYPES[identity.type]
-        self.spec = TaskSpec(
-            name, identity.type, DataSource(), max_tokens=identity.max_tokens, overlap=identity.overlap
-        )
+        spec = identity.spec(name)
+        self.spec = replace(spec, columns={})  # rows to answer may use either name, see `read`
         self.threshold = artifact.manifest.threshold
-        task = Task(self.spec, identity.labels, identity.metric, splits={}, fingerprints={})
-        encoder = make_encoder(task, tokenizer, info.context)
+        task = Task(spec, identity.labels, identity.metric, splits={}, fingerprints={})
+        encoder = make_encoder(task, tokenizer, info.context, info.predicts)
         self.limit = encoder.limit
+        pattern = encoder.pattern
+        verbalizer = None if pattern is None else pattern.verbalizer
+        pooling = artifact.manifest.pooling if pattern is None or pattern.pooled else None
+        self.writing = spec.writing
+        self.head = make_head(identity.type, identity.labels, pooling, verbalizer)
         self._encode = RowEncoder(self.kind, encoder)
 
     def read(self, raw: Mapping[str, Any]) -> dict[str, Any] | InputError:
@@ -83,19 +89,22 @@ class RowReader:
             if full > length and self.identity.too_long == "refuse":
                 expected = f"at most {self.limit} tokens"
                 raise InputError("the row is longer than allowed", where=where, found=full, expected=expected)
-            if not length or not one["answer"]:
+            if not length or not (one["answer"] or encoded[place]):
                 raise InputError("the tokenizer gives no token for the row", where=where)
             encoded[place].append(one)
         return encoded
 
-    def answer(self, row: Mapping[str, Any], encoded: Example, probabilities: Tensor) -> dict[str, Any]:
+    def answer(self, row: Mapping[str, Any], encoded: Example, told: Tensor | str) -> dict[str, Any]:
         """The answer to one row.
 
         Args:
             row: canonical. encoded: as `encode` gave it.
-            probabilities: [A_row, C], one line per answer position of the row.
+            told: [A_row, C], probabilities, one line per answer position of the row; or what was written.
         """
-        marks = {name: [mark for one in encoded for mark in one[name]] for name in self.kind.marks}
-        reading = Reading(probabilities, marks, row)
-        told = self.kind.tell(reading, self.identity.labels, self.identity.metric, self.threshold)
-        return {"task": self.name, **told}
+        if isinstance(told, str):
+            reading = text_reading(told, row)
+        else:
+            marks = {name: [mark for one in encoded for mark in one[name]] for name in self.kind.marks}
+            reading = Reading(told, marks, row)
+        answer = self.kind.tell(reading, self.identity.labels, self.identity.metric, self.threshold)
+        return {"task": self.name, **answer}

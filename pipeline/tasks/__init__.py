@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.tasks.data.load import Task, load_task
+from pipeline.tasks.decoding import Decoding
 from pipeline.tasks.encoding.batching import IGNORED, Batch, collate, length_batches
 from pipeline.tasks.encoding.encode import encode_split
 from pipeline.tasks.encoding.encoded import EncodedSplit, Example
@@ -11,6 +12,7 @@ from pipeline.tasks.mixture import Mixture
 from pipeline.tasks.prepared import PreparedTask, make_head, prepare_task
 from pipeline.tasks.scoring.metrics import score
 from pipeline.tasks.scoring.scales import Evidence, Gold
+from pipeline.tasks.scoring.verbalizer import Verbalizer
 from pipeline.tasks.spec import SPLITS, DataSource, TaskSpec, check_spec, check_task_name
 from pipeline.tasks.types import TASK_TYPES, Reading, TaskType
 
@@ -21,6 +23,7 @@ __all__ = [
     "Answers",
     "Batch",
     "DataSource",
+    "Decoding",
     "EncodedSplit",
     "Evidence",
     "Example",
@@ -33,6 +36,7 @@ __all__ = [
     "Task",
     "TaskSpec",
     "TaskType",
+    "Verbalizer",
     "check_spec",
     "check_task_name",
     "collate",

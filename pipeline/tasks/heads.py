@@ -6,15 +6,16 @@ linear map per head serves every task, and one loss serves all; what the scores 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.tasks.scoring.scales import Gold, Scale
+from pipeline.tasks.scoring.verbalizer import Verbalizer
 
 Pooling = Literal["mean", "first", "last"]
 
@@ -28,12 +29,21 @@ class Head:
         pooling: what it reads of a sequence: the "mean" of its tokens, the "first" one or the "last"; None for the
             tokens where the sequence answers.
         by_targets: whether its gold is a batch's `targets`; else its class ids.
+        verbalizer: what scores its labels in place of numbers of its own; None for a linear map.
+        written: whether the backbone's language-model head answers as it is, with a token.
     """
 
     outputs: int
     scale: Scale
     pooling: Pooling | None = None
     by_targets: bool = False
+    verbalizer: Verbalizer | None = None
+    written: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows of its linear map: C, or none."""
+        return self.outputs if self.verbalizer is None and not self.written else 0
 
     @property
     def reads(self) -> Literal["first", "all"]:
@@ -76,15 +86,23 @@ class HeadBank(nn.Module):
         self.heads = tuple(heads)
         draws = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.weights = nn.ParameterList(
-            [torch.randn(one.outputs, width, generator=draw) * 0.02 for one, draw in zip(heads, draws, strict=True)]
-        )  # each [C_n, M]
-        self.biases = nn.ParameterList([torch.zeros(one.outputs) for one in heads])  # each [C_n]
+            [torch.randn(one.rows, width, generator=draw) * 0.02 for one, draw in zip(heads, draws, strict=True)]
+        )  # each [C_n, M]; [0, M] of a verbalizer
+        self.biases = nn.ParameterList([torch.zeros(one.rows) for one in heads])  # each [C_n]
+        self.register_buffer("written", torch.tensor([one.written for one in heads]), persistent=False)
+        self.register_buffer("verbal", torch.tensor([one.verbalizer is not None for one in heads]), persistent=False)
         for pooling in get_args(Pooling):
             pooled = torch.tensor([one.pooling == pooling for one in heads])  # [N]
             self.register_buffer(pooling, pooled, persistent=False)
 
     def __len__(self) -> int:
         return len(self.heads)
+
+    def answered_by_words(self, head: Tensor) -> Tensor:
+        """Which rows with these heads [B] a verbalizer answers; [B] bool."""
+        verbal: Any = self.verbal
+        rows: Tensor = verbal[head]
+        return rows
 
     def pooled(self, head: Tensor, pooling: str | None = None) -> Tensor:
         """Which rows with these heads [B] answer once, read as `pooling` says, or in any way; [B] bool."""
@@ -93,7 +111,14 @@ class HeadBank(nn.Module):
         return of_heads[head]
 
     def forward(
-        self, vectors: Tensor, row: Tensor, labels: Tensor, head: Tensor, unit: Tensor, targets: Tensor | None = None
+        self,
+        vectors: Tensor,
+        row: Tensor,
+        labels: Tensor,
+        head: Tensor,
+        unit: Tensor,
+        targets: Tensor | None = None,
+        said: Mapping[int, Tensor] | None = None,
     ) -> Answers:
         """Scores every answer under its row's head.
 
@@ -102,6 +127,7 @@ class HeadBank(nn.Module):
             row: [A], the row of each answer, ascending.
             labels: [A] class ids, `IGNORED` where there is none. targets: [A, W], see `Batch`.
             head: [B], the head of each row. unit: [B], its unit.
+            said: of each head in use without a linear map the scores of its answers, [A_n, C_n].
         """
         vectors = vectors.float()
         owner, units = head[row], unit[row]  # [A], [A]
@@ -110,9 +136,12 @@ class HeadBank(nn.Module):
         for n in torch.unique(head).tolist():
             place = (owner == n).nonzero()[:, 0]  # [A_n]
             one = self.heads[n]
-            scores = F.linear(
-                vectors[place], self.weights[n], self.biases[n] if one.scale.biased else None
-            )  # [A_n, C_n]
+            if not one.rows and said is not None:
+                scores = said[n]
+            else:
+                scores = F.linear(
+                    vectors[place], self.weights[n], self.biases[n] if one.scale.biased else None
+                )  # [A_n, C_n]
             own, from_first = torch.unique(units[place], return_inverse=True)  # the head's units, [U_n] and [A_n]
             gold = Gold(labels[place], None if targets is None or not one.by_targets else targets[place, : one.outputs])
             loss = loss.index_put((own,), one.scale.evidence(scores, gold, from_first).loss(len(own)))

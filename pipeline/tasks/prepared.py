@@ -17,10 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.tasks.data.load import Task
-from pipeline.tasks.encoding.encode import encode_split
+from pipeline.tasks.decoding import Decoding
+from pipeline.tasks.encoding.encode import encode_split, make_encoder
 from pipeline.tasks.encoding.encoded import EncodedSplit, list_lengths
 from pipeline.tasks.heads import Head, Pooling
 from pipeline.tasks.scoring.scales import Gold
+from pipeline.tasks.scoring.verbalizer import Verbalizer
 from pipeline.tasks.spec import SPLITS
 from pipeline.tasks.types import TASK_TYPES, TaskType
 
@@ -39,7 +41,9 @@ class PreparedTask:
         encoded: the encoded rows of each split. answers: each split's gold answers in a column `answer`, and the input
             columns that reading answers needs.
         fingerprints: sha256 of the canonical rows, per split.
-        rules: how rows were read: columns, max_tokens, too_long, overlap, context.
+        rules: how rows were read: columns, max_tokens, too_long, overlap, context, template, head, words, decoding.
+        pooled: whether a sequence is read as the pooling says; else where it answers.
+        verbalizer: what answers in place of a linear head.
     """
 
     name: str
@@ -52,14 +56,22 @@ class PreparedTask:
     answers: Mapping[str, datasets.Dataset]
     fingerprints: Mapping[str, str]
     rules: Mapping[str, Any]
+    pooled: bool = True
+    verbalizer: Verbalizer | None = None
 
     @property
     def kind(self) -> TaskType:
         return TASK_TYPES[self.type]
 
+    @property
+    def writing(self) -> Decoding:
+        """How the texts of a task that is written are written."""
+        return Decoding(**(self.rules["decoding"] or {}))
+
     def head(self, pooling: str) -> Head:
         """The task's head where the run pools as said."""
-        return make_head(self.type, self.labels, pooling if self.pooling == "auto" else self.pooling)
+        pooling = pooling if self.pooling == "auto" else self.pooling
+        return make_head(self.type, self.labels, pooling if self.pooled else None, self.verbalizer)
 
     def gold(self, split: str) -> list[Any]:
         """The gold answer of each row."""
@@ -112,6 +124,8 @@ class PreparedTask:
             "pad_token_id": self.pad_token_id,
             "fingerprints": dict(self.fingerprints),
             "rules": dict(self.rules),
+            "pooled": self.pooled,
+            "verbalizer": None if self.verbalizer is None else self.verbalizer.plain(),
         }
         (folder / "task.json").write_text(json.dumps(plain, ensure_ascii=False, indent=2), encoding="utf-8")
 
@@ -120,6 +134,7 @@ class PreparedTask:
         """Opens what `save` wrote; the rows stay on disk."""
         plain = json.loads((folder / "task.json").read_text(encoding="utf-8"))
         plain["labels"] = tuple(plain["labels"])
+        plain["verbalizer"] = None if plain["verbalizer"] is None else Verbalizer.of(plain["verbalizer"])
         return cls(
             encoded={split: EncodedSplit.load(folder / split) for split in SPLITS},
             answers={split: datasets.load_from_disk(str(folder / split / "answers")) for split in SPLITS},
@@ -128,14 +143,17 @@ class PreparedTask:
 
 
 def prepare_task(
-    task: Task, tokenizer: PreTrainedTokenizerBase, *, context: int | None, cache_dir: Path
+    task: Task, tokenizer: PreTrainedTokenizerBase, *, context: int | None, cache_dir: Path, predicts: str = "mask"
 ) -> PreparedTask:
-    """Encodes every split of a loaded task.
+    """Encodes every split of a loaded task; see `encode_split`.
 
     Raises:
         InputError: see `encode_split`.
     """
     target, kept = task.kind.target[0], task.kind.kept
+    pattern = make_encoder(task, tokenizer, context, predicts).pattern
+    where: dict[str, Any] = {"context": context, "cache_dir": cache_dir, "predicts": predicts}
+    told = ("max_tokens", "too_long", "overlap", "template", "head", "words", "decoding")
     return PreparedTask(
         name=task.spec.name,
         type=task.spec.type,
@@ -143,15 +161,22 @@ def prepare_task(
         metric=task.metric,
         pooling=task.spec.pooling,
         pad_token_id=tokenizer.pad_token_id or 0,
-        encoded={s: encode_split(task, s, tokenizer, context=context, cache_dir=cache_dir) for s in SPLITS},
+        encoded={s: encode_split(task, s, tokenizer, **where) for s in SPLITS},
         answers={s: task.splits[s].select_columns([target, *kept]).rename_column(target, "answer") for s in SPLITS},
         fingerprints=dict(task.fingerprints),
-        rules={key: value for key, value in asdict(task.spec).items() if key in ("max_tokens", "too_long", "overlap")}
+        rules={key: value for key, value in asdict(task.spec).items() if key in told}
         | {"columns": dict(task.spec.columns), "context": context},
+        pooled=pattern is None or pattern.pooled,
+        verbalizer=None if pattern is None else pattern.verbalizer,
     )
 
 
-def make_head(type: str, labels: Sequence[str], pooling: str) -> Head:
-    """The head of a task: its shape, what its scores mean, what it reads of a sequence."""
+def make_head(type: str, labels: Sequence[str], pooling: str | None, verbalizer: Verbalizer | None = None) -> Head:
+    """The head of a task: its shape, what its scores mean, what it reads of a sequence.
+
+    Args:
+        pooling: None for a sequence that is read where it answers: in a template with a mask, or by a verbalizer.
+    """
     kind = TASK_TYPES[type]
-    return Head(len(labels), kind.scale, cast(Pooling, pooling) if kind.pooled else None, "targets" in kind.extra)
+    reads = cast(Pooling, pooling) if kind.pooled and pooling is not None else None
+    return Head(len(labels), kind.scale, reads, "targets" in kind.extra, verbalizer, kind.written)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import InputError, nearest
+from pipeline.tasks.decoding import Decoding
+from pipeline.tasks.encoding.template import parse_template
 from pipeline.tasks.encoding.windows import OVERLAP
 from pipeline.tasks.types import TASK_TYPES
 
@@ -49,6 +51,10 @@ class TaskSpec:
         max_tokens: own limit on a row's tokens, special tokens included; the backbone's limit holds besides.
         pooling: what a text's vector is: "mean" over its tokens, its "first" or its "last" token, or "auto".
         overlap: tokens that neighbouring windows of a long text share, for types that read such a text in windows.
+        decoding: how texts are written, for types that write; None for the usual way.
+        template: what rows are put into, see `encoding.template`; None for nothing.
+        head: what turns hidden states into an answer: a "linear" map, or the "verbalizer", words of the vocabulary.
+        words: of the verbalizer: label → its words; None for the labels' own names.
     """
 
     name: str
@@ -61,6 +67,22 @@ class TaskSpec:
     max_tokens: int | None = None
     pooling: str = "auto"
     overlap: int = OVERLAP
+    decoding: Decoding | None = None
+    template: str | None = None
+    head: str = "linear"
+    words: Mapping[str, Sequence[str]] | None = None
+
+    @property
+    def writing(self) -> Decoding | None:
+        """How the task's texts are written; None for a type that writes none."""
+        return (self.decoding or Decoding()) if TASK_TYPES[self.type].written else None
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The names by which a template may call the row's fields, the data's and ours → ours."""
+        inputs = TASK_TYPES[self.type].inputs
+        theirs = {name: ours for ours, name in self.columns.items() if ours in inputs}
+        return theirs | {name: name for name in inputs}
 
 
 # The splits of a task, and the names that data gives them.
@@ -73,6 +95,7 @@ SPLITS = tuple(SPLIT_NAMES)
 UNSEEN_LABELS = ("refuse", "count")
 TOO_LONG = ("truncate", "refuse")
 POOLINGS = ("auto", "mean", "first", "last")
+HEADS = ("linear", "verbalizer")
 
 # A task's name becomes part of a registered model's name, of folder names and of a command line. MLflow refuses "/" and
 # ":" in model names; a leading "." would hide the folder (or climb out of it), a leading "-" would read as an option.
@@ -113,9 +136,41 @@ def check_spec(spec: TaskSpec) -> list[InputError]:
     problems += _check_choice("metric", spec.metric, ("auto", *kind.metrics), where)
     for column in spec.columns:
         problems += _check_choice("columns", column, tuple(kind.columns), where)
+    if spec.decoding is not None and not kind.written:
+        what = f"decoding goes with types that write texts, not with {spec.type}"
+        problems.append(InputError(what, where=where))
+    elif spec.decoding is not None:
+        problems += spec.decoding.problems(where)
     if spec.pooling != "auto" and not kind.pooled:
         what = f"pooling goes with types that answer a text as a whole, not with {spec.type}"
         problems.append(InputError(what, where=where, found=spec.pooling))
+    return problems + check_template(spec)
+
+
+def check_template(spec: TaskSpec) -> list[InputError]:
+    """What is wrong with a task's template, its head and its words that shows without a tokenizer."""
+    where = f"task {spec.name!r}"
+    kind = TASK_TYPES[spec.type]
+    problems = _check_choice("head", spec.head, HEADS, where)
+    if spec.head == "verbalizer" and not kind.verbal:
+        able = ", ".join(name for name, one in TASK_TYPES.items() if one.verbal)
+        problems.append(
+            InputError("head verbalizer gives a text one label", where=where, found=spec.type, expected=able)
+        )
+    elif spec.head == "verbalizer" and spec.template is None:
+        what = "a template is missing: the head verbalizer reads label words in one"
+        problems.append(InputError(what, where=where, expected='such as "{text} It was {mask}."'))
+    if spec.words is not None and spec.head != "verbalizer":
+        problems.append(InputError("words for labels go with head: verbalizer", where=where, found=spec.head))
+    if spec.template is None:
+        return problems
+    if not kind.templated:
+        able = ", ".join(name for name, one in TASK_TYPES.items() if one.templated)
+        return [*problems, InputError("a template takes texts", where=where, found=spec.type, expected=able)]
+    try:
+        parse_template(spec.template, spec.fields)
+    except InputError as problem:
+        problems.append(problem.at(where))
     return problems
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from pipeline.backbone import BackboneInfo
+from pipeline.model import bank_on
 from pipeline.prompts import PromptBank, parse_layout
 
 Cell = tuple[str, int, int, float]
@@ -90,7 +92,7 @@ class Trained:
         return cls(candidate, p.score, p.loss, p.step, tuple(p.curve), p.prompt, p.weight, p.bias, p.cut, layout)
 
 
-def bank_of(trained: Sequence[Trained], layers: int) -> PromptBank:
-    """The prompts of trained candidates. layers: of the backbone."""
+def bank_of(trained: Sequence[Trained], info: BackboneInfo) -> PromptBank:
+    """The prompts of trained candidates. info: of the backbone."""
     layouts = [None if one.layout is None else parse_layout(one.layout) for one in trained]
-    return PromptBank([one.prompt for one in trained], layers, layouts)
+    return bank_on(info, [one.prompt for one in trained], layouts)

@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 
 from pipeline.backbone import Backbone
-from pipeline.model import PromptedModel
-from pipeline.prompts import PromptBank
+from pipeline.model import PromptedModel, bank_on
 from pipeline.tasks import Batch, HeadBank, collate
 from pipeline.training.candidates import Trained
 from pipeline.training.evaluate import look_at_dev
@@ -75,9 +74,9 @@ class Cohort:
         sizes = [len(search.candidates) for search in searches]
         self.first = [0, *accumulate(sizes)]  # search → the place of its first candidate in the banks
         owners = [(search, candidate) for search in searches for candidate in search.candidates]
-        bank = PromptBank(
+        bank = bank_on(
+            backbone.info,
             [search.start.begin(backbone, candidate, search.task.labels) for search, candidate in owners],
-            backbone.info.layers,
             [search.start.recipe.arrangement for search, _ in owners],
         )
         heads = HeadBank(
@@ -103,6 +102,10 @@ class Cohort:
         for search in (one for one in self.searches if not one.done):
             for split in ("train", "dev"):
                 self.trunks.prepare(search.task, split, search.first_layers, self.world)
+        for s, search in enumerate(self.searches):
+            if not search.settings.steps:  # nothing of it is trained: a look at dev is all
+                self._evaluate(s)
+                self.world.event(stage="adapt", task=search.task.name, done=1, total=1, note="scored as it is")
         self._admit()
         while self.active:
             self.trainer.update(self._passes(), self._factors())

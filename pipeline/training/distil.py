@@ -60,7 +60,7 @@ def distil(
     how = SearchSettings(settings.steps, settings.rows, settings.warmup, settings.evaluate_every, 0, settings.seed)
     start = Start(None, {}, "", Recipe(layout=student.layout))
     search = Search(task, [student.candidate], start, how)  # its clock, its rows, its book of dev scores
-    bank = bank_of([student], backbone.info.layers)
+    bank = bank_of([student], backbone.info)
     heads = HeadBank([task.head(settings.pooling)], backbone.info.width, [0])
     heads.put(0, student.weight, student.bias)
     model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device))

@@ -6,6 +6,7 @@ final test are one forward pass each (Lester et al. 2021, section 6: "a single f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,12 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.model import PromptedModel
-from pipeline.tasks import Batch, Evidence, Gold, PreparedTask, Reading, collate, length_batches
+from pipeline.tasks import Answers, Batch, Evidence, Gold, PreparedTask, Reading, collate, length_batches
 from pipeline.tasks.scoring.scales import Scale
+from pipeline.tasks.types.base import text_reading
 from pipeline.training.trunks import TOKENS_PER_FORWARD, Trunks
 
 Member = tuple[int, int]
 """A prompt's index in the bank and a head's in the head bank."""
+Told = Tensor | Sequence[str]
+"""Probabilities of answers, or the texts of a task that is written."""
 
 
 @dataclass(frozen=True)
@@ -77,30 +81,71 @@ def answer_split(
         trunks: where what lies below the prompts may be known; else it is computed, once for all members.
         on_batch: hears (batches done, batches in all).
     """
-    encoded = task.encoded[split]
     offsets = np.concatenate([[0], np.cumsum(task.answers_per_row(split))])
     result = torch.zeros(len(members), int(offsets[-1]), len(task.labels))
+    for indices, some, answers in _answered(model, task, split, members, rows_per_batch, trunks, on_batch):
+        place = torch.from_numpy(np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in indices]))
+        by_head = dict(zip(answers.heads, answers.logits, strict=True))
+        for k in some:
+            result[k, place] = by_head[members[k][1]].cpu()
+    return SplitAnswers(result, offsets, task.kind.scale)
+
+
+@torch.no_grad()
+def split_losses(
+    model: PromptedModel,
+    task: PreparedTask,
+    split: str,
+    members: Sequence[Member],
+    *,
+    rows_per_batch: int,
+    trunks: Trunks | None = None,
+) -> list[float]:
+    """Mean loss of each member over all answers of a split, of which nothing else is kept: where an answer is a token,
+    its scores are as many as the vocabulary."""
+    counts = task.answers_per_row(split)
+    total = torch.zeros(len(members), dtype=torch.float64)
+    for indices, some, answers in _answered(model, task, split, members, rows_per_batch, trunks, None):
+        each = answers.loss.view(len(some), -1).double().cpu()  # [some, U], means over the answers of a row
+        total[list(some)] += each @ torch.from_numpy(counts[indices]).double()
+    return (total / int(counts.sum())).tolist()
+
+
+def _answered(
+    model: PromptedModel,
+    task: PreparedTask,
+    split: str,
+    members: Sequence[Member],
+    rows_per_batch: int,
+    trunks: Trunks | None,
+    on_batch: Callable[[int, int], None] | None,
+) -> Iterator[tuple[NDArray[np.int64], Sequence[int], Answers]]:
+    """The forward passes over a split: (rows, places of the members, what they answered)."""
+    encoded = task.encoded[split]
     groups = _alike(model, members)
     begins = {first for first, _ in groups}
     batches = length_batches(encoded.lengths, rows_per_batch, sequences=encoded.sequences, tokens=TOKENS_PER_FORWARD)
     for done, indices in enumerate(batches, start=1):
-        place = torch.from_numpy(np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in indices]))
         rows = split_rows(model, task, split, indices, begins, trunks)
         for some in _passes(groups, *rows.input_ids.shape):
-            answers = model(_under(rows, [members[k] for k in some]))
-            by_head = dict(zip(answers.heads, answers.logits, strict=True))
-            for k in some:
-                result[k, place] = by_head[members[k][1]].cpu()
+            yield indices, some, model(_under(rows, [members[k] for k in some]))
         if on_batch is not None:
             on_batch(done, len(batches))
-    return SplitAnswers(result, offsets, task.kind.scale)
 
 
 def look_at_dev(
     model: PromptedModel, task: PreparedTask, members: Sequence[Member], rows_per_batch: int, trunks: Trunks
 ) -> list[tuple[float, float]]:
-    """Each member's dev score in the task's own metric (at its own best threshold), and its dev loss."""
+    """Each member's dev score in the task's own metric (at its own best threshold), and its dev loss.
+
+    Of a task that is written the score is the likelihood of the references' tokens, each after those before it: the
+    geometric mean, which one pass gives. To write every text at every look would take as many passes as it has tokens.
+    """
     assert model.bank is not None
+    if task.kind.written:
+        with model.bank.once():
+            losses = split_losses(model, task, "dev", members, rows_per_batch=rows_per_batch, trunks=trunks)
+        return [(math.exp(-loss), loss) for loss in losses]
     with model.bank.once():
         answers = answer_split(model, task, "dev", members, rows_per_batch=rows_per_batch, trunks=trunks)
     losses = answers.loss(task.right("dev"))
@@ -189,12 +234,12 @@ class SplitRows:
         self.counts = task.answers_per_row(split)
 
     def judge(
-        self, probabilities: Tensor, threshold: float | None = None, rows: NDArray[np.int64] | None = None
+        self, probabilities: Told, threshold: float | None = None, rows: NDArray[np.int64] | None = None
     ) -> Verdict:
         """Scores answers.
 
         Args:
-            probabilities: [A, C] of all answers of the rows, row after row.
+            probabilities: [A, C] of all answers of the rows, row after row; of a task that is written its texts.
             threshold: as dev chose it; None takes the one that does best here, which is for dev alone.
             rows: which of the split's rows; all by default.
         """
@@ -206,11 +251,13 @@ class SplitRows:
         told = [kind.read(reading, *how, threshold) for reading in readings]
         return Verdict(kind.score(self.task.metric, gold, told), self.task.metric, threshold)
 
-    def read(self, probabilities: Tensor, threshold: float | None = None) -> list[Any]:
+    def read(self, probabilities: Told, threshold: float | None = None) -> list[Any]:
         """The task's answers, row by row, for the probabilities [A, C] of the whole split."""
         kind, how = self.task.kind, (self.task.labels, self.task.metric, threshold)
         return [kind.read(reading, *how) for reading in self._readings(probabilities, range(len(self.gold)))]
 
-    def _readings(self, probabilities: Tensor, rows: Sequence[int]) -> list[Reading]:
+    def _readings(self, probabilities: Told, rows: Sequence[int]) -> list[Reading]:
+        if not isinstance(probabilities, Tensor):
+            return [text_reading(text, self.shown[row]) for text, row in zip(probabilities, rows, strict=True)]
         pieces = probabilities.split(self.counts[list(rows)].tolist())  # type: ignore[no-untyped-call]
         return [Reading(p, self.marks[row], self.shown[row]) for p, row in zip(pieces, rows, strict=True)]

@@ -10,16 +10,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.backbone import Backbone, BackboneInfo, load_tokenizer
 from pipeline.backbone.load import DTYPES, read_weights
 from pipeline.tasks import PreparedTask
 from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.cohort import Cohort, CohortSettings
-from pipeline.training.evaluate import SplitAnswers, answer_split
+from pipeline.training.evaluate import Told, answer_split
 from pipeline.training.search import Search
 from pipeline.training.world import World
+from pipeline.training.writing import write_split
 
 FINETUNE = "finetune"
 """Its name among the methods that are compared."""
@@ -38,10 +39,22 @@ class Trainable(Backbone):
         self._multiplies = DTYPES[dtype]
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """As `Backbone.forward`, in mixed precision where the run is; weights change, so none is kept converted."""
+        with self._mixed():
+            return super().forward(*args, **kwargs).float()
+
+    def decode(self, *args: Any, **kwargs: Any) -> Tensor:
+        with self._mixed():
+            return super().decode(*args, **kwargs).float()
+
+    def trained(self) -> list[nn.Parameter]:
+        """Everything, an open language-model head included; what it shares with the embeddings is there once."""
+        head = [] if self.vocabulary is None else list(self.vocabulary.requires_grad_(True).parameters())
+        return list(dict.fromkeys([*self.model.parameters(), *head]))
+
+    def _mixed(self) -> torch.autocast:
+        """In mixed precision where the run is; weights change, so none is kept converted."""
         mixed = self._multiplies is not torch.float32
-        with torch.autocast(self.device.type, self._multiplies, enabled=mixed, cache_enabled=False):
-            return super().forward(*args, **kwargs)
+        return torch.autocast(self.device.type, self._multiplies, enabled=mixed, cache_enabled=False)
 
 
 class FineTuning(Cohort):
@@ -52,6 +65,8 @@ class FineTuning(Cohort):
     """
 
     def __init__(self, copy: Trainable, search: Search, settings: CohortSettings, world: World) -> None:
+        if search.task.verbalizer is not None or search.task.kind.written:
+            copy.open_vocabulary()
         super().__init__(copy, [search], settings, world)
         self._copy = copy
         self._best: dict[str, Tensor] = {}
@@ -63,25 +78,28 @@ class FineTuning(Cohort):
             torch.manual_seed(self.searches[0].candidates[0].seed)
             found = super().run()
         self._copy.model.eval()
-        self._copy.model.load_state_dict(self._best)
+        self._copy.load_state_dict(self._best)
         self.model.heads.put(0, found[0][0].weight, found[0][0].bias)
         return found
 
-    def answers(self, task: PreparedTask, split: str) -> SplitAnswers:
-        """What the trained copy answers on a split, [1, A, C]."""
-        return answer_split(self.model, task, split, [(0, 0)], rows_per_batch=self.settings.rows_per_forward)
+    def told(self, task: PreparedTask, split: str) -> Told:
+        """What the trained copy says of a split: probabilities [A, C], or of a task that is written its texts, [R]."""
+        if task.kind.written:
+            return write_split(self.model, task, split, [(0, 0)])[0]
+        rows = self.settings.rows_per_forward
+        return answer_split(self.model, task, split, [(0, 0)], rows_per_batch=rows).probabilities[0]
 
     def _enter(self, s: int) -> None:
         self.active.append(s)
         rate = self.searches[s].candidates[0].learning_rate
-        self.trainer.enter(0, [0], rate, also=self._copy.model.parameters())
+        self.trainer.enter(0, [0], rate, also=self._copy.trained())
 
     def _evaluate(self, s: int) -> None:
         self._copy.model.eval()
         super()._evaluate(s)
         progress = self.searches[s].progress[0]
         if progress.step == self.searches[s].step:  # this look was the best so far
-            self._best = {name: value.detach().clone() for name, value in self._copy.model.state_dict().items()}
+            self._best = {name: value.detach().clone() for name, value in self._copy.state_dict().items()}
         self._copy.model.train()
 
 

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.backbone import Backbone
-from pipeline.model import PromptedModel
-from pipeline.prompts import DEEP, Encoder, Factored, PromptBank, Recipe, make_encoder, nested_places, ones_near
+from pipeline.model import PromptedModel, bank_on
+from pipeline.prompts import DEEP, Encoder, Factored, Recipe, make_encoder, nested_places, ones_near
 from pipeline.prompts.encoders import Identity
 from pipeline.prompts.initialise import place_axis
 from pipeline.tasks import Answers, Batch, Example, HeadBank, Mixture, PreparedTask, collate
@@ -119,7 +119,7 @@ class Pretraining:
         self.each = len(self.order) if settings.kind != "shared" else 1  # prompts that the rows of a step are dealt to
         teachers = len(self.order) if settings.distil else 0
         made = [*self._prompts(backbone), *(Identity(self.first) for _ in range(teachers))]
-        bank = PromptBank(made, backbone.info.layers, [recipe.arrangement] * len(made))
+        bank = bank_on(backbone.info, made, [recipe.arrangement] * len(made))
         turns = list(self.tasks.values()) * (2 if teachers else 1)  # the teachers' heads come after the students'
         heads = HeadBank(
             [task.head(settings.pooling) for task in turns],

@@ -46,7 +46,7 @@ class Start:
         u, v = self.factor
         layout = self.recipe.arrangement
         u = resize(u[:, None], candidate.length, lambda missing: torch.ones(missing, 1), layout)[:, 0]
-        v = v[candidate.first_layer - backbone.info.layers :] if self.recipe.deep else v
+        v = v[-backbone.info.prompted(candidate.first_layer) :] if self.recipe.deep else v
         return Factored(nn.Parameter(value), u, v)  # MPT trains shared prompt and factor on in adaptation, too
 
     def shared(
@@ -54,7 +54,7 @@ class Start:
     ) -> Tensor:
         """The shared prompt's upper layers, cut or extended to `places`, [L, 2, H, places, D] or [places, E]."""
         assert self.prompt is not None
-        upper = self.prompt[first_layer - backbone.info.layers :] if self.recipe.deep else self.prompt
+        upper = self.prompt[-backbone.info.prompted(first_layer) :] if self.recipe.deep else self.prompt
         fresh = partial(self.scratch, backbone, first_layer=first_layer, seed=seed, labels=labels)
         return resize(upper, places, fresh, self.recipe.arrangement)
 
@@ -104,7 +104,9 @@ def make_prompt(
         return torch.zeros(shape)
 
     def states(tokens: Tensor) -> Tensor:
-        return backbone.states_of(tokens)[first_layer:] if recipe.deep else backbone.embeddings_of(tokens)
+        if not recipe.deep:
+            return backbone.embeddings_of(tokens)
+        return backbone.states_of(tokens)[list(info.standing[-shape[0] :])]
 
     def sampled(count: int) -> Tensor:
         return initialise.vocabulary(states, backbone.ordinary_tokens(), count, seed)

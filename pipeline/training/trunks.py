@@ -50,7 +50,7 @@ class Trunks:
         if self.cache is None or not wanted:
             return
         encoded = task.encoded[split]
-        lengths, width = encoded.sequence_lengths.astype(np.int64), self.backbone.info.width
+        lengths, width = encoded.sequence_lengths.astype(np.int64), self.backbone.info.inner
         name, dtype = self._name(encoded), self.backbone.dtype
         paths = [self.cache.path(self.backbone.info.weights, str(dtype), name, layer) for layer in wanted]
         opened = [self.cache.open(path, lengths, width, dtype) for path in paths]
@@ -97,10 +97,11 @@ class Trunks:
                 world.event(stage="adapt", task=task.name, done=done, total=len(batches), note=note)
 
     def _name(self, encoded: EncodedSplit) -> str:
-        """The hash of a split's token ids: all that its activations follow from, beside the backbone."""
+        """The hash of a split's token ids, and of how many of them are read: all that its activations follow from,
+        beside the backbone."""
         if id(encoded) not in self._names:
             whole = hashlib.sha256()
-            for column in ("input_ids", "token_type_ids"):
+            for column in ("input_ids", "token_type_ids", "asked"):
                 if column in encoded.rows.column_names:
                     for row in encoded.rows.with_format("numpy")[column]:
                         whole.update(np.asarray(row, dtype=np.int32).tobytes() + b";")

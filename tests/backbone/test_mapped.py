@@ -131,9 +131,9 @@ def test_tied_weights_are_kept_under_each_name(tmp_path, monkeypatch):
 def test_layers_below_the_first_are_not_loaded(family, tmp_path):
     info = info_of(family)
     whole = read_mapped(info, "float32", tmp_path)
-    lower = {id(p) for layer in find_layers(whole, info.layers)[:2] for p in layer.parameters()}
+    lower = {id(p) for layer in find_layers(whole, info.sites)[:2] for p in layer.parameters()}
     upper = read_mapped(info, "float32", tmp_path, first_layer=2)
-    layers = find_layers(upper, info.layers)
+    layers = find_layers(upper, info.sites)
     assert [isinstance(layer, Skipped) for layer in layers] == [True, True, False]
     assert not mapped._tensors(layers[0]) and not mapped._tensors(layers[1])
     names = [name for name, p in whole.named_parameters() if id(p) not in lower]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pipeline.backbone import describe, load_backbone
 from pipeline.backbone.sharding import SHARE_FOR_WEIGHTS, choose_sharding, has_compiler, readable, what_zero3_lacks
 from pipeline.errors import InputError
+from tests.families import family_backbone
 from tests.tiny import states_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,19 @@ def test_without_a_compiler_auto_copies_and_zero3_is_refused():
     assert choice.kind == "none" and "g++" in choice.reason and "pip install ninja" in choice.reason
     with pytest.raises(InputError, match=r"backbone\.sharding.*g\+\+ and ninja.*build-essential.*pip install ninja"):
         choose_sharding("zero3", **machine)
+
+
+def test_a_family_that_cannot_be_shared_out_is_refused_by_name():
+    from pipeline.backbone.zero3 import load_sharded
+
+    info = describe(str(family_backbone("t5")))
+    machine = {"backbone_bytes": 90 * GB, "workers": 2, "memory_per_worker": GB, "compiler": True, "whole": info.whole}
+    choice = choose_sharding("auto", **machine)
+    assert choice.kind == "none" and "'t5' cannot be shared out" in choice.reason
+    for ask in (lambda: choose_sharding("zero3", **machine), lambda: load_sharded(info, "float32")):
+        with pytest.raises(InputError, match=r"backbone\.sharding: the family 't5' cannot be shared out"):
+            ask()
+    assert describe(str(family_backbone("albert"))).whole is None
 
 
 def test_an_unknown_sharding_is_an_error_with_the_nearest():

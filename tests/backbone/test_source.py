@@ -10,14 +10,8 @@ from safetensors.torch import save_file
 
 from pipeline.backbone import describe, load_backbone, resolve_dtype
 from pipeline.errors import InputError
+from tests.families import family_backbone
 from tests.tiny import FAMILIES, tiny_backbone
-
-
-def config_only(folder, config):
-    """A folder that looks like a backbone: its config, and some weights."""
-    config.save_pretrained(folder)
-    save_file({"nothing": torch.zeros(1)}, folder / "model.safetensors")
-    return str(folder)
 
 
 @pytest.mark.parametrize(("family", "heads", "causal"), [("bert", 4, False), ("gpt2", 4, True), ("llama", 2, True)])
@@ -27,6 +21,14 @@ def test_the_description_is_what_loading_finds(family, heads, causal):
     assert info.context == 64 and info.revision == "local" and info.family == family
     states = load_backbone(str(tiny_backbone(family))).states_of(torch.tensor([7, 8, 9]))
     assert states.shape == (info.layers, 2, info.heads, 3, info.head_size)
+
+
+def test_a_shared_layer_counts_as_often_as_it_runs_and_a_decoder_that_does_not_run_not_at_all():
+    info = {family: describe(str(family_backbone(family))) for family in ("bert", "albert", "t5")}
+    layer = 4 * 32 * 33 + 2 * 2 * 32 + 2 * 32 * 48 + 48 + 32  # attention, norms, the wide middle
+    for family in ("bert", "albert"):
+        assert 3 * layer < info[family].multiplied < 3 * layer + 128 * 32
+    assert info["albert"].parameters < info["albert"].multiplied and 2 * info["t5"].multiplied < info["t5"].parameters
 
 
 def test_minilm_by_its_built_in_name():
@@ -51,21 +53,45 @@ def test_the_fingerprint_is_of_weights_and_tokenizer(family, tmp_path):
     assert describe(str(copy)).fingerprint != original
 
 
-def test_a_family_outside_the_seam_is_refused_by_name(tmp_path):
-    from transformers import DebertaV2Config
-
-    config = DebertaV2Config(
-        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-    )
-    with pytest.raises(InputError, match=r"'deberta-v2' does not offer the attention seam"):
-        describe(config_only(tmp_path, config))
+OUTSIDE = {"deberta-v2": ("encoder", "distilbert"), "mpnet": ("encoder", "bert"), "bloom": ("decoder", "gpt2")}
+"""Family → its kind, and one of the families that are offered for it."""
 
 
-def test_an_encoder_decoder_is_refused_by_name(tmp_path):
-    from transformers import T5Config
+@pytest.mark.parametrize("family", OUTSIDE)
+def test_a_family_outside_the_seam_is_refused_by_name_from_its_config_alone(family, tmp_path, monkeypatch):
+    """No weights are there, and none are asked for."""
+    from transformers import AutoConfig
 
-    with pytest.raises(InputError, match="'t5' is an encoder-decoder"):
-        describe(config_only(tmp_path, T5Config(vocab_size=50, d_model=32, num_layers=2, num_heads=2)))
+    AutoConfig.for_model(family).save_pretrained(tmp_path)
+    kind, other = OUTSIDE[family]
+    with pytest.raises(InputError, match=rf"the family '{family}' does not take prompts: its code .* {kind} .*{other}"):
+        describe(str(tmp_path))
+    asked = []
+
+    def fetched(model, *, revision, allow_patterns):
+        asked.append(allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetched)
+    with pytest.raises(InputError, match=f"the family '{family}' does not take prompts"):
+        describe(f"someone/{family}")
+    assert asked == [["config.json"]]
+
+
+def test_what_runs_but_not_with_one_attention_to_a_layer_is_refused_by_name(tmp_path):
+    from transformers import AutoConfig
+
+    shape = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 16}
+    wanted = {
+        AutoConfig.for_model("albert", inner_group_num=2, vocab_size=50, **shape): "inner_group_num",
+        AutoConfig.for_model("bart", vocab_size=50, encoder_attention_heads=2, decoder_attention_heads=4): "differ in",
+    }
+    for number, (config, why) in enumerate(wanted.items()):
+        folder = tmp_path / str(number)
+        config.save_pretrained(folder)
+        save_file({"nothing": torch.zeros(1)}, folder / "model.safetensors")
+        with pytest.raises(InputError, match=rf"the family '{config.model_type}' does not take prompts: .*{why}"):
+            describe(str(folder))
 
 
 def test_what_is_missing_is_named(tmp_path):

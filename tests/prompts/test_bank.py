@@ -37,8 +37,8 @@ def test_a_stack_holds_each_prompt_in_its_layers_and_nothing_else(shapes, data):
     begins = [data.draw(st.integers(LAYERS - layers, LAYERS - 1)) for layers, _ in shapes]
     chosen = sorted(range(len(shapes)), key=lambda n: (begins[n], n))
     places = [data.draw(st.integers(0, shapes[n][1])) for n in chosen]
-    stacked = bank.stack(chosen, places, [begins[n] for n in chosen])
-    assert sorted(stacked) == list(range(min(begins), LAYERS))
+    stacked, absent = bank.stack(chosen, places, [begins[n] for n in chosen])
+    assert sorted(stacked) == list(range(min(begins), LAYERS)) and not absent
     for layer, tensor in stacked.items():
         here = [n for n in chosen if begins[n] <= layer]
         assert tensor.shape == (len(here), 2, 2, max(places), 4)
@@ -49,7 +49,7 @@ def test_a_stack_holds_each_prompt_in_its_layers_and_nothing_else(shapes, data):
 
 def test_a_gradient_stays_with_its_prompt():
     bank = PromptBank(prompts_of([(2, 3), (3, 5), (3, 5)]), LAYERS)
-    sum(layer.square().sum() for layer in bank.stack([1], [4], [0]).values()).backward()
+    sum(layer.square().sum() for layer in bank.stack([1], [4], [0])[0].values()).backward()
     assert [p.value.grad is not None for p in bank.encoders] == [False, True, False]
     assert bank.encoders[1].value.grad[..., :4, :].abs().min() > 0 and not bank.encoders[1].value.grad[..., 4:, :].any()
 

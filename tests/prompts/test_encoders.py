@@ -79,7 +79,7 @@ def test_once_is_once_and_gives_the_gradients_of_many():
 
     def passes():
         for chosen in ([0, 1], [1]):
-            layers = bank.stack(chosen, [5] * len(chosen), [0] * len(chosen))
+            layers, _ = bank.stack(chosen, [5] * len(chosen), [0] * len(chosen))
             sum((layer * (1 + number)).square().sum() for number, layer in layers.items()).backward()
 
     passes()

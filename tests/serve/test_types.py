@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.registry import Predictor, load_artifact
 from pipeline.tasks import TASK_TYPES
+from pipeline.tasks.types.base import text_reading
 from tests.registry.made import backbone_of
 from tests.serve.typed import ROWS, TYPED
 from workflows.serve.http import Answer
@@ -75,6 +76,12 @@ def test_an_answer_of_each_kind_was_seen(server):
     assert found["answer"] == ROWS["find"]["context"][found["start"] : found["end"]] != ""
     assert (silent["answer"], silent["start"], silent["end"]) == ("", None, None)
     assert silent["score"] == silent["no_answer"]
+
+
+def test_a_text_is_an_answer():
+    told = TASK_TYPES["generation"].tell(text_reading("a phone was lost", {}), ("text",), "bleu", None)
+    plain = Answer(task="tell", alias="champion", version=1, **told).model_dump(exclude_none=True)
+    assert plain == {"task": "tell", "alias": "champion", "version": 1, "text": "a phone was lost"}
 
 
 def test_what_the_page_needs_is_listed(server):

@@ -58,6 +58,15 @@ ROWS: Mapping[str, list[dict[str, Any]]] = {
         _qa("when", "my phone was lost today", "today"),
     ],
 }
+WRITTEN: Mapping[str, list[dict[str, Any]]] = {
+    "generation": [
+        {"input": "order late", "references": ["the order is late", "my order was late"]},
+        {"input": "phone lost", "references": ["a phone was lost"]},
+        {"input": "cancel card please", "references": ["please cancel my card now"]},
+        {"input": "laptop", "references": ["your laptop is not broken", "my laptop", "a laptop is late"]},
+    ],
+}
+"""Rows of the types that only a backbone which writes takes."""
 
 
 def write_rows(folder: Path, kind: str) -> Path:
@@ -65,7 +74,9 @@ def write_rows(folder: Path, kind: str) -> Path:
     data = folder / kind
     data.mkdir(parents=True, exist_ok=True)
     for split in ("train", "dev", "test"):
-        (data / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[kind]), encoding="utf-8")
+        (data / f"{split}.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in {**ROWS, **WRITTEN}[kind]), encoding="utf-8"
+        )
     return data
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kinds import ROWS, task_of
+from kinds import ROWS, WRITTEN, task_of
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.errors import InputError
@@ -30,7 +30,7 @@ def sure(task: PreparedTask, split: str = "test") -> torch.Tensor:
 
 
 def test_every_type_has_rows_here() -> None:
-    assert set(ROWS) == set(TASK_TYPES)
+    assert {*ROWS, *WRITTEN} == set(TASK_TYPES)
 
 
 @pytest.mark.parametrize("kind", ROWS)

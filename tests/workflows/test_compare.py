@@ -11,8 +11,11 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.tasks import PreparedTask
 from pipeline.training.finetune import Trainable
+from tests.families import language_model
 from tests.workflows.made_up import Page
 from tests.workflows.small import small_config
+from tests.workflows.test_run_written import CONFIG
+from tests.workflows.test_run_written import config_of as written_config
 from workflows.cli.app import main
 from workflows.compare import compare
 from workflows.compare import run as run_module
@@ -195,3 +198,13 @@ def test_the_command_prints_one_table_and_what_to_type_next(compared, capfd):
         ["slots", "deep"],
     ]
     assert "mean" in out and "next: deepprompt run" in out
+
+
+def test_what_is_written_is_compared_by_the_texts(tmp_path):
+    text = CONFIG + "compare: {{methods: [deep, finetune], steps: 2, seeds: 1}}\n"
+    result = compare(written_config(tmp_path, language_model("llama"), text))
+    assert result.exit_code == 0 and [row.metric for row in result.rows if row.task == "tell"] == ["bleu", "bleu"]
+    for row in result.rows:
+        (seed,) = scores_of(result, row)["seeds"]
+        # dev and test hold the same rows here, so texts that are scored on both are scored alike
+        assert row.task != "tell" or seed["dev"] == pytest.approx(seed["test"]["bleu"])

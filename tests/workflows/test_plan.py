@@ -393,6 +393,8 @@ def test_sharded_weights_take_less_memory(config_file):
     whole = estimate.worker_memory(info, 10**9, 4, 0)
     assert whole == estimate.PROCESS_BYTES + 10**9
     assert estimate.worker_memory(info, 10**9, 4, 0, share=8) < whole
+    once, again = (estimate.worker_memory(info, 10**9, 4, 10**6, again=one) - whole for one in (False, True))
+    assert 0 < again < once, "layers that keep their inputs only"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,9 +13,12 @@ import typer
 from pipeline.errors import InputError, nearest, raise_all
 from workflows.cli.console import default_log_file, silence_libraries
 from workflows.cli.options import ConfigOption, PrefixOption, RegistryOption, open_registry
+from workflows.cli.progress import Listener, show_progress
 
 if TYPE_CHECKING:
     from pipeline.registry import PromptRegistry
+
+QUIET_SECONDS = 2.0
 
 
 def predict(
@@ -30,21 +34,34 @@ def predict(
 ) -> int:
     """Answer rows of JSON lines from stdin; rows may name different tasks (key "task") and share batches."""
     rows = read_rows(sys.stdin.buffer, reference)
-    with silence_libraries(default_log_file()):
-        answers = _answers(rows, open_registry(registry, prefix, config), backbone)
+    with silence_libraries(default_log_file()) as streams, show_progress(streams.err) as listener:
+        answers = _answers(rows, open_registry(registry, prefix, config), backbone, _after(QUIET_SECONDS, listener))
     for answer in answers:
         typer.echo(json.dumps(answer, ensure_ascii=False))
     return 0
 
 
-def _answers(rows: list[dict[str, Any]], registry: PromptRegistry, model: str | None) -> list[dict[str, Any]]:
+def _after(seconds: float, listener: Listener) -> Callable[[int, int], None]:
+    """Tells of rows that are answered, once it takes longer than so many seconds."""
+    began = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        if time.monotonic() - began > seconds:
+            listener({"stage": "predict", "done": done, "total": total, "note": "rows"})
+
+    return progress
+
+
+def _answers(
+    rows: list[dict[str, Any]], registry: PromptRegistry, model: str | None, on_rows: Callable[[int, int], None]
+) -> list[dict[str, Any]]:
     from pipeline.registry import Predictor, load_artifact, open_backbone
 
     if not rows:
         return []
     artifacts = {name: load_artifact(registry.get(name)) for name in dict.fromkeys(row["task"] for row in rows)}
     backbone = open_backbone(next(iter(artifacts.values())).manifest.backbone, model=model)
-    return Predictor(backbone, artifacts).predict(rows)
+    return Predictor(backbone, artifacts).predict(rows, on_rows)
 
 
 def read_rows(lines: Iterable[bytes], reference: str | None) -> list[dict[str, Any]]:

@@ -101,7 +101,7 @@ class Pieces:
             "candidates": [asdict(one) for one in self.candidates(task, method)],
             "seconds": self.how.seconds,
             "settings": {
-                "steps": self.steps(task),
+                "steps": graph.config.adapt_for(task).steps and self.steps(task),  # hard prompts have none
                 "rows": settings.batch_rows,
                 "warmup": settings.warmup,
                 "evaluate_every": settings.evaluate_every,
@@ -182,13 +182,16 @@ class Pieces:
 
 
 def _prompt(own: PromptSettings, method: str, length: int) -> PromptSettings:
-    """The prompt section of a method: the config's own where it is of it, else what the method usually has."""
+    """The prompt section of a method: the config's own where it is of it, else what the method usually has.
+
+    What rows look like and what answers is the same for all.
+    """
     if method in (own.method, SHARED):
         return own.model_copy(update={"length": length})
-    if method == FINETUNE:
-        return PromptSettings(method="head", length=length)
-    first = own.first_layer if own.deep else "auto"
-    other = PromptSettings(method=method, length=length)  # type: ignore[arg-type]
+    bare = PromptSettings.model_validate({"method": "head" if method == FINETUNE else method, "length": length})
+    kept: dict[str, Any] = {"head": own.answering, "template": own.worded, "attention": own.attention}
     if own.init != "prompt":  # a prompt to start from is of the config's own method
-        other = other.model_copy(update={"init": own.init, "text": own.text})
-    return other.model_copy(update={"first_layer": first}) if other.deep else other
+        kept |= {"init": own.init, "text": own.text}
+    if bare.deep and own.deep:
+        kept["first_layer"] = own.first_layer
+    return bare.model_copy(update=kept)

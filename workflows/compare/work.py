@@ -13,7 +13,7 @@ from torch import Tensor
 from pipeline.tasks import HeadBank, PreparedTask
 from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.cohort import Cohort, CohortSettings
-from pipeline.training.evaluate import SplitRows
+from pipeline.training.evaluate import SplitRows, Told
 from pipeline.training.finetune import FINETUNE, FineTuning, Trainable
 from pipeline.training.results import load_shared
 from pipeline.training.search import Search, SearchSettings
@@ -28,7 +28,7 @@ SCORES = "scores.json"
 
 def compare(replica: Replica, payload: Payload, world: World) -> dict[str, Any]:
     """Trains and scores a method on a task."""
-    task, told = PreparedTask.load(Path(payload["task"])), _Told(world, f"{payload['name']}/{payload['method']}")
+    task, told = PreparedTask.load(Path(payload["task"])), _Heard(world, f"{payload['name']}/{payload['method']}")
     trained = _finetuned if payload["method"] == FINETUNE else _prompted
     found = trained(replica, task, payload, told)
     replica.check()
@@ -49,26 +49,24 @@ def _prompted(replica: Replica, task: PreparedTask, payload: Payload, world: Wor
     seconds = time.monotonic() - began
     chosen = best_cell(trained, candidates[0].start)
 
-    def answer(split: str) -> Tensor:
-        some = [trained[n] for n in chosen]
-        probabilities: Tensor = replica.answer(task, split, some, world, "compare").probabilities
-        return probabilities
+    def told(split: str) -> Any:
+        return replica.told(task, split, [trained[n] for n in chosen], world, "compare")
 
     assert cohort.model.bank is not None
     numbers = {
         "trained": _count(cohort.model.bank.encoders[0].parameters()) + _of_head(cohort.model.heads),
         "kept": trained[0].prompt.numel() + _of_head(cohort.model.heads),
     }
-    seeds = _scores(task, [trained[n] for n in chosen], answer)
+    seeds = _scores(task, [trained[n] for n in chosen], told)
     return _result(trained, chosen, seeds, numbers, seconds, cohort.step)
 
 
 def _finetuned(replica: Replica, task: PreparedTask, payload: Payload, world: World) -> dict[str, Any]:
     """One candidate after the other, each on a copy of the backbone: with all of it trained nothing can be shared."""
     candidates = [Candidate(**one) for one in payload["candidates"]]
-    splits = ("dev", "test") if task.kind.thresholded else ("test",)
+    splits = ("dev", "test") if _looks(task) else ("test",)
     trained: list[Trained] = []
-    told: list[dict[str, Tensor]] = []
+    told: list[dict[str, Told]] = []
     steps, seconds, whole = 0, 0.0, 0
     for candidate in candidates:
         copy = Trainable(replica.backbone.info, payload["backbone"]["dtype"], replica.backbone.device)
@@ -78,8 +76,8 @@ def _finetuned(replica: Replica, task: PreparedTask, payload: Payload, world: Wo
         trained += training.run()[0]
         seconds, steps = seconds + time.monotonic() - began, steps + training.step
         # A copy is too large to be kept until dev has chosen a learning rate; only the chosen ones' answers are scored.
-        told.append({split: training.answers(task, split).probabilities[0] for split in splits})
-        whole = _count(copy.model.parameters()) + _of_head(training.model.heads)
+        told.append({split: training.told(task, split) for split in splits})
+        whole = _count(copy.trained()) + _of_head(training.model.heads)
     chosen = best_cell(trained, candidates[0].start)
     seeds = _scores(task, [trained[n] for n in chosen], lambda split: [told[n][split] for n in chosen])
     numbers = {"trained": whole, "kept": whole}
@@ -88,7 +86,7 @@ def _finetuned(replica: Replica, task: PreparedTask, payload: Payload, world: Wo
 
 def _search(task: PreparedTask, candidates: Sequence[Candidate], start: Start, payload: Payload) -> Search:
     settings, seconds = SearchSettings(**payload["settings"]), payload["seconds"]
-    if seconds is None:
+    if seconds is None or not settings.steps:
         return Search(task, candidates, start, settings)
     return TimedSearch(task, candidates, start, settings, seconds * len(candidates))
 
@@ -98,16 +96,28 @@ def _settings(replica: Replica) -> CohortSettings:
     return CohortSettings(replica.pooling, checkpoint_every=0)
 
 
-def _scores(task: PreparedTask, chosen: Sequence[Trained], answer: Callable[[str], Any]) -> list[dict[str, Any]]:
-    """Each seed's dev and test figures; where answers depend on a threshold, dev chooses it."""
-    on_dev = answer("dev") if task.kind.thresholded else None
-    on_test = answer("test")
+def _looks(task: PreparedTask) -> bool:
+    """Whether dev is answered again: for a threshold, or for texts, which training held against each other by
+    likelihood alone."""
+    return task.kind.thresholded or task.kind.written
+
+
+def _scores(task: PreparedTask, chosen: Sequence[Trained], told: Callable[[str], Any]) -> list[dict[str, Any]]:
+    """Each seed's dev and test figures; where answers depend on a threshold, dev chooses it.
+
+    Args:
+        told: split → what each of the chosen says of it.
+    """
+    on_dev = told("dev") if _looks(task) else None
+    on_test = told("test")
     dev, test = SplitRows(task, "dev"), SplitRows(task, "test")
     seeds = []
     for k, one in enumerate(chosen):
-        threshold = None if on_dev is None else dev.judge(on_dev[k]).threshold
+        judged = None if on_dev is None else dev.judge(on_dev[k])
+        threshold = None if judged is None else judged.threshold
         figures = test.judge(on_test[k], threshold).figures
-        facts = {"seed": one.candidate.seed, "dev": one.score, "step": one.step, "curve": one.curve}
+        score = judged.score if judged is not None and task.kind.written else one.score
+        facts = {"seed": one.candidate.seed, "dev": score, "step": one.step, "curve": one.curve}
         seeds.append({**facts, "threshold": threshold, "test": figures})
     return seeds
 
@@ -147,7 +157,7 @@ def _of_head(heads: HeadBank) -> int:
     return _count([heads.weights[0], *([heads.biases[0]] if heads.heads[0].scale.biased else [])])
 
 
-class _Told:
+class _Heard:
     """The worker's world, which tells of a comparison's piece instead of a run's adaptation."""
 
     def __init__(self, world: World, name: str) -> None:

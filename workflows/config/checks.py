@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import InputError, nearest
-from workflows.config.comparing import SHARED, comparable
+from workflows.config.comparing import SHARED, CompareSettings, comparable
 from workflows.config.settings import Config, TaskSettings
 from workflows.config.training import CandidateSettings
 from workflows.config.yaml_source import Path_
@@ -57,16 +57,17 @@ def _task_names(config: Config) -> Iterator[Problem]:
 def _tasks_themselves(config: Config) -> Iterator[Problem]:
     from pipeline.tasks.spec import check_spec
 
+    told = set()
     for index, task in enumerate(config.tasks):
-        for problem in check_spec(task.spec(config.seed)):
-            yield Problem(
-                ("tasks", index, *_key_named_in(problem.what)),
-                problem.what,
-                problem.found,
-                problem.expected,
-                problem.nearest,
-                problem.hint,
-            )
+        for problem in check_spec(task.spec(config.seed, config.prompt)):
+            key = _key_named_in(problem.what)
+            path: Path_ = ("tasks", index, *key)
+            if key in (("template",), ("head",)) and getattr(task, key[0]) in (None, "auto"):
+                path = ("prompt", *key)  # it is prompt's, and told once
+            what = (problem.what, problem.found, problem.expected, problem.nearest, problem.hint)
+            if (path, repr(what)) not in told:
+                told.add((path, repr(what)))
+                yield Problem(path, *what)
 
 
 def _key_named_in(what: str) -> Path_:
@@ -115,9 +116,13 @@ def _prompts(config: Config) -> Iterator[Problem]:
     if prompt.deep and prompt.place is not None:
         hint = "place goes with prompt_tuning and p_tuning"
         yield Problem(("prompt", "place"), f"{prompt.method} prompts stand in the layers", prompt.place, hint=hint)
-    if prompt.template is not None and not method.template:
+    if prompt.worded is not None:
+        yield from _worded(config)
+    elif prompt.template is not None and not method.template:
         what = f"{prompt.method} prompts stand in no template"
-        yield Problem(("prompt", "template"), what, prompt.template, hint="a template goes with p_tuning")
+        yield Problem(
+            ("prompt", "template"), what, prompt.template, hint="a template of soft tokens goes with p_tuning"
+        )
     elif prompt.template is not None:
         if prompt.place is not None:
             yield Problem(("prompt", "place"), "a template says already where the prompt stands", prompt.place)
@@ -140,6 +145,55 @@ def _prompts(config: Config) -> Iterator[Problem]:
             yield Problem(("prompt", "init"), f"init: {init} needs prompt.{key}", hint=f"say {key}: …")
         if prompt.init != init and given is not None:
             yield Problem(("prompt", key), f"{key} goes with init: {init}", given)
+
+
+def _worded(config: Config) -> Iterator[Problem]:
+    """A template of words and what else the prompt says."""
+    prompt = config.prompt
+    if prompt.soft is not None and prompt.method != "p_tuning":
+        yield Problem(("prompt", "template"), "soft tokens in a template go with p_tuning", prompt.method, "p_tuning")
+    elif prompt.soft is not None and prompt.place is not None:
+        yield Problem(("prompt", "place"), "a template says already where the prompt stands", prompt.place)
+
+
+@_check
+def _own_templates(config: Config) -> Iterator[Problem]:
+    """A task's own template, and the prompt, which is one for all."""
+    from pipeline.tasks.encoding.template import is_worded, soft_of
+
+    prompt = config.prompt
+    for index, task in enumerate(config.tasks):
+        path = ("tasks", index, "template")
+        if task.template is None:
+            continue
+        if not is_worded(task.template):
+            expected = 'fields in braces, such as "{text} It was {mask}."'
+            yield Problem(path, "a task's template is in words", task.template, expected)
+        elif prompt.template is not None and prompt.worded is None:
+            what, expected = "prompt.template says where soft tokens stand in rows without words", "one in words, too"
+            yield Problem(("prompt", "template"), what, prompt.template, expected)
+        elif soft_of(task.template) != prompt.soft:
+            what = "the template's soft tokens are not those of prompt.template"
+            found, hint = soft_of(task.template) or "none", "the tasks of a run share their prompts' shape"
+            yield Problem(path, what, found, prompt.soft or "none", hint=hint)
+
+
+@_check
+def _hard(config: Config) -> Iterator[Problem]:
+    """Nothing is trained, so nothing is pretrained, and words answer."""
+    if config.prompt.method == "head" and config.prompt.head == "verbalizer":
+        yield Problem(
+            ("prompt", "head"), "the method head is a linear head alone", "verbalizer", hint="say method: hard"
+        )
+    if config.prompt.method != "hard":
+        return
+    if config.pretrain is not None:
+        what = "hard prompts have nothing to pretrain"
+        yield Problem(("prompt", "method"), what, "hard", hint="say pretrain: null")
+    linear = [("prompt", "head")] if config.prompt.head == "linear" else []
+    linear += [("tasks", index, "head") for index, task in enumerate(config.tasks) if task.head == "linear"]  # type: ignore[misc]
+    for path in linear:
+        yield Problem(path, "a linear head must be trained, and hard prompts train nothing", "linear", "verbalizer")
 
 
 @_check
@@ -225,6 +279,15 @@ def _compared(config: Config) -> Iterator[Problem]:
     if compare.steps is not None and compare.seconds is not None:
         found = f"steps {compare.steps} and seconds {compare.seconds:g}"
         yield Problem(("compare", "steps"), "the budget is given twice", found, "one of steps and seconds")
+    if "hard" in compare.methods and config.prompt.answering != "verbalizer":
+        place, hint = compare.methods.index("hard"), "say prompt: {head: verbalizer, template: …}"
+        yield Problem(
+            ("compare", "methods", place), "hard prompts answer with words, as all must then", "hard", hint=hint
+        )
+    if config.prompt.soft is not None and {*compare.methods} - {config.prompt.method, SHARED}:
+        hint = "take the soft tokens out of prompt.template, or compare p_tuning alone"
+        if config.compare != CompareSettings():
+            yield Problem(("compare", "methods"), "rows with places for soft tokens are p_tuning's alone", hint=hint)
     if SHARED in compare.methods and config.pretrain is None:
         place, hint = compare.methods.index(SHARED), "pretrain, or compare without it"
         yield Problem(("compare", "methods", place), "there is no shared prompt: pretrain is null", SHARED, hint=hint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError, core_schema
@@ -76,13 +76,31 @@ class _OrAuto:
         )
 
 
+def _one_or_more(value: Any) -> Any:
+    words = [value] if isinstance(value, str) else value
+    if isinstance(words, list | tuple) and words and all(isinstance(word, str) and word.strip() for word in words):
+        return tuple(words)
+    raise refuse("a word, or a list of at least one word")
+
+
+def _auto_or_attentions(value: Any) -> Any:
+    if value == "auto":
+        return value
+    if isinstance(value, list | tuple) and value and all(one in get_args(Attention) for one in value):
+        return tuple(dict.fromkeys(value))
+    raise refuse(f"auto, or a list of at least one of {', '.join(get_args(Attention))}")
+
+
+Attention = Literal["encoder", "decoder", "cross"]
 Text = Annotated[str, Field(min_length=1)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Workers = Annotated[Literal["auto"] | int, auto_or_count(1)]
 TaskNames = Annotated[Literal["all"] | tuple[str, ...], BeforeValidator(_all_or_names)]
 Layers = Annotated[Literal["auto"] | tuple[int, ...], BeforeValidator(_auto_or_layers)]
+Attentions = Annotated[Literal["auto"] | tuple[Attention, ...], BeforeValidator(_auto_or_attentions)]
 # A YAML list arrives as a list and is kept as a tuple; strictness holds for its items.
 Lengths = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False, min_length=1)]
 Counts = Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_serializer
 
 from workflows.config.comparing import CompareSettings
-from workflows.config.fields import Count, Settings, Text, auto_or_count, put_over
+from workflows.config.fields import Attention, Attentions, Count, Settings, Text, Words, auto_or_count, put_over
 from workflows.config.operating import BoundSettings, GateSettings, RetrainSettings
 from workflows.config.training import (
     Adaptation,
@@ -25,6 +25,20 @@ from workflows.config.usual import settle
 if TYPE_CHECKING:
     from pipeline.prompts import Recipe
     from pipeline.tasks import TaskSpec
+
+NOTHING_TRAINED: dict[str, Any] = {
+    "steps": 0,
+    "lengths": (0,),
+    "first_layers": "auto",
+    "learning_rates": (0.0,),
+    "seeds": 1,
+    "halving": None,
+}
+"""Of a search where nothing is trained: one candidate, as it is."""
+
+
+WRITING = frozenset({"generation"})
+"""The task types whose answers a decoder writes."""
 
 
 class BackboneSettings(Settings):
@@ -40,6 +54,9 @@ class BackboneSettings(Settings):
     """Each worker holds the whole backbone (none) or a share of it (zero3, DeepSpeed)."""
     pooling: Literal["auto", "mean", "first", "last"] = "auto"
     """What a sentence's vector is; auto: mean for encoders, last for decoders."""
+    checkpointing: bool = False
+    """Layers keep their inputs only in training and are computed again on the way back: less memory, a third more
+    time."""
 
 
 class DataSettings(Settings):
@@ -61,13 +78,24 @@ class DataSettings(Settings):
     """Chooses the few-shot rows and generates the demo rows; the run's seed when not given."""
 
 
+class DecodingSettings(Settings):
+    """How a task's texts are written."""
+
+    max_new_tokens: Count = 64
+    """Tokens of a text, its end included; a longer one is broken off."""
+    beams: Count = 1
+    """1 takes the likeliest token each time; more keep so many beginnings and take the best text."""
+    length_penalty: float = 1.0
+    """With beams: more than 0 favours longer texts."""
+
+
 class TaskSettings(Settings):
     """One task."""
 
     name: Text
     """Names the task everywhere, also in the registry."""
     type: Text
-    """classification, pair, multilabel, regression, pair_regression, choice, token, srl or qa."""
+    """classification, pair, multilabel, regression, pair_regression, choice, token, srl, qa or generation."""
     data: DataSettings
     """Where the rows are."""
     columns: dict[Text, Text] = Field(default_factory=dict)
@@ -84,8 +112,16 @@ class TaskSettings(Settings):
     """What a text's vector is; auto: as `backbone.pooling` says."""
     overlap: Annotated[int, Field(ge=0)] = 128
     """Tokens that neighbouring windows share where a text is too long for the backbone (qa)."""
+    decoding: DecodingSettings | None = None
+    """How texts are written (generation)."""
     adapt: CandidateSettings | None = None
     """What this task does otherwise than `adapt` says; only the keys that are given count."""
+    template: Text | None = None
+    """What its rows are put into: "{text} It was {mask}."; over prompt.template."""
+    words: dict[Text, Words] | None = None
+    """Of head verbalizer: label: its word or words; the labels' own names when not given."""
+    head: Literal["auto", "linear", "verbalizer"] = "auto"
+    """What answers; auto: as prompt.head says."""
     gate: BoundSettings | None = None
     """The task's own bounds, over those of `gate`; only the keys that are given count."""
 
@@ -93,9 +129,9 @@ class TaskSettings(Settings):
     def _given_only(self, own: Settings | None) -> dict[str, Any] | None:
         return None if own is None else own.model_dump(mode="json", exclude_unset=True)
 
-    def spec(self, seed: int) -> TaskSpec:
-        """The task as the library takes it; `seed` is the run's."""
-        from pipeline.tasks import DataSource, TaskSpec
+    def spec(self, seed: int, prompt: PromptSettings | None = None) -> TaskSpec:
+        """The task as the library takes it; `seed` is the run's, `prompt` what it says for all tasks."""
+        from pipeline.tasks import DataSource, Decoding, TaskSpec
 
         data = self.data.model_dump()
         data["seed"] = seed if self.data.seed is None else self.data.seed
@@ -110,22 +146,30 @@ class TaskSettings(Settings):
             max_tokens=self.max_tokens,
             pooling=self.pooling,
             overlap=self.overlap,
+            decoding=None if self.decoding is None else Decoding(**self.decoding.model_dump()),
+            template=self.template or (prompt.worded if prompt is not None else None),
+            head=self.head if self.head != "auto" else (prompt.answering if prompt is not None else "linear"),
+            words=None if self.words is None else dict(self.words),
         )
 
 
 class PromptSettings(Settings):
     """The prompts: the method, and where they start."""
 
-    method: Literal["deep", "prefix", "prompt_tuning", "p_tuning", "head"] = "deep"
+    method: Literal["deep", "prefix", "prompt_tuning", "p_tuning", "head", "hard"] = "deep"
     """deep: keys and values in each prompted layer (P-tuning v2); prefix: the same, through an MLP in training;
     prompt_tuning: vectors among the input embeddings; p_tuning: the same, anywhere, through an LSTM in training; head:
-    no prompt, a linear head alone."""
+    no prompt, a linear head alone; hard: a template in words and label words, nothing trained."""
     encoder: Literal["auto", "identity", "mlp", "lstm", "bilstm+mlp"] = "auto"
     """The network that makes the prompts while they train; auto: the method's usual one."""
     place: Literal["front", "after_first", "end"] | None = None
     """Where an input prompt stands; front if there is no template either."""
     template: Text | None = None
-    """Where p_tuning's soft tokens stand: "{3} text {2}", "{2} text_a {2} text_b label"; label is a mask token."""
+    """What rows are put into: words, fields in braces, a mask: "{text} It was {mask}.", with p_tuning soft tokens, too:
+    "{3} {text} {2} It was {mask}."; or where p_tuning's soft tokens stand, no more: "{2} text_a {2} text_b label"."""
+    head: Literal["auto", "linear", "verbalizer"] = "auto"
+    """What answers: a linear head, or the backbone's own words for the labels; auto: verbalizer for hard, else
+    linear."""
     length: Count = 32
     """Places of the shared prompt."""
     first_layer: Annotated[Literal["auto"] | int, auto_or_count(0)] = "auto"
@@ -133,6 +177,9 @@ class PromptSettings(Settings):
     init: Literal["vocabulary", "normal", "uniform", "text", "labels", "prompt"] = "vocabulary"
     """A fresh prompt starts from what the backbone makes of sampled tokens, of a text or of the class labels, from
     noise, or from another prompt."""
+    attention: Attentions = "auto"
+    """Of an encoder-decoder: which of its attentions deep prompts stand in; auto: the encoder's where heads read, all
+    where a task writes."""
     text: Text | None = None
     """What `init: text` starts from."""
     source: Text | None = None
@@ -141,7 +188,32 @@ class PromptSettings(Settings):
     @property
     def layout(self) -> str | None:
         """Where an input prompt stands, as `parse_layout` reads it; None for deep ones."""
-        return None if self.deep else self.template or self.place or "front"
+        if self.deep:
+            return None
+        if self.worded is not None:
+            return self.soft or self.place or "front"
+        return self.template or self.place or "front"
+
+    @property
+    def worded(self) -> str | None:
+        """The template that rows are put into; None where it says no more than where soft tokens stand."""
+        from pipeline.tasks.encoding.template import is_worded
+
+        return self.template if self.template is not None and is_worded(self.template) else None
+
+    @property
+    def soft(self) -> str | None:
+        """The soft tokens of such a template: "{3} {2}"."""
+        from pipeline.tasks.encoding.template import soft_of
+
+        return None if self.worded is None else soft_of(self.worded)
+
+    @property
+    def answering(self) -> str:
+        """What answers where the task does not say."""
+        if self.head != "auto":
+            return self.head
+        return "verbalizer" if self.method == "hard" else "linear"
 
     @property
     def deep(self) -> bool:
@@ -228,6 +300,18 @@ class Config(Settings):
             return self.cache_folder / "trunk"
         return Path(self.trunk.folder).expanduser().absolute()
 
+    @property
+    def attention(self) -> tuple[Attention, ...] | None:
+        """Which attentions of an encoder-decoder prompts stand in; None for all. Heads read its encoder alone."""
+        chosen = self.prompt.attention
+        if chosen != "auto":
+            return chosen
+        writes = (
+            task.type in WRITING or spec.head == "verbalizer"
+            for task, spec in zip(self.tasks, self.task_specs(), strict=True)
+        )
+        return None if any(writes) else ("encoder",)
+
     def task(self, name: str) -> TaskSettings:
         """The task of that name; KeyError if there is none."""
         for task in self.tasks:
@@ -237,13 +321,14 @@ class Config(Settings):
 
     def task_specs(self) -> list[TaskSpec]:
         """The tasks as the library takes them, in the order of the file."""
-        return [task.spec(self.seed) for task in self.tasks]
+        return [task.spec(self.seed, self.prompt) for task in self.tasks]
 
     def adapt_for(self, name: str) -> Adaptation:
         """`adapt` with what the task itself says put over it, and what suits its type where both say auto."""
         task = self.task(name)
         own = self.adapt if task.adapt is None else put_over(self.adapt, task.adapt)
-        return settle(own, task.type, self.prompt.method)
+        settled = settle(own, task.type, self.prompt.method)
+        return settled.model_copy(update=NOTHING_TRAINED) if self.prompt.method == "hard" else settled
 
     def gate_for(self, name: str) -> GateSettings:
         """`gate` with the task's own bounds put over it."""

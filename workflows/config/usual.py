@@ -33,7 +33,7 @@ def settle(settings: AdaptSettings, task_type: str, method: str) -> Adaptation:
     from pipeline.tasks import TASK_TYPES
 
     kind = TASK_TYPES.get(task_type)  # an unknown one is told elsewhere
-    words = kind is not None and not kind.pooled and method == "deep"
+    words = kind is not None and kind.words and method == "deep"
     given = {key: getattr(settings, key) for key in AdaptSettings.model_fields}
     usual = asdict(WORDS if words else SENTENCES)
     if given["learning_rates"] != "auto":

@@ -169,10 +169,10 @@ def _backbone(patient: Patient) -> Finding:
     model = patient.config.backbone.model if patient.config is not None else "minilm"
     revision = patient.config.backbone.revision if patient.config is not None else None
     try:
-        info = describe(model, revision)
+        info = describe(model, revision, attention=None if patient.config is None else patient.config.attention)
     except InputError as problem:
         return Finding("fail", problem.message, problem.hint or "see backbone.model in the config")
-    return Finding("ok", f"{model}: {info.family}, {info.layers} layers, {info.parameters / 1e6:.1f} M parameters")
+    return Finding("ok", f"{model}: {info.words}, {info.parameters / 1e6:.1f} M parameters")
 
 
 @_check("ray")

@@ -43,32 +43,41 @@ class Pass:
 
 def forward(info: BackboneInfo, one: Pass) -> float:
     """Operations of a forward pass; embeddings are looked up, not multiplied."""
-    dense = info.parameters - info.vocabulary * info.width
+    layers = info.entrances
     tokens = one.tokens * (1 + one.prompt / one.length) if one.among else one.tokens
-    whole = 2.0 * dense * tokens + 4.0 * info.layers * info.width * tokens * (one.length + one.prompt)
-    return whole * (info.layers - one.first_layer) / info.layers
+    whole = 2.0 * info.multiplied * tokens + 4.0 * layers * info.inner * tokens * (one.length + one.prompt)
+    return whole * (layers - one.first_layer) / layers
 
 
 def below(info: BackboneInfo, one: Pass, layer: int) -> float:
     """Operations of the layers below `layer`, the trunk: there are no prompts in it."""
     bare = Pass(one.tokens, one.length, 0)
-    return forward(info, bare) * layer / info.layers
+    return forward(info, bare) * layer / info.entrances
 
 
-def training(info: BackboneInfo, one: Pass) -> float:
-    """Operations of a forward pass and the way back to the prompts."""
-    return 2.0 * forward(info, one)
+def training(info: BackboneInfo, one: Pass, again: bool = False) -> float:
+    """Operations of a forward pass and the way back to the prompts. again: layers run twice (`checkpointing`)."""
+    return (3.0 if again else 2.0) * forward(info, one)
 
 
-def search(info: BackboneInfo, step: Pass, dev: Pass, prompt: tuple[int, int, bool], steps: int, every: int) -> float:
+def search(
+    info: BackboneInfo,
+    step: Pass,
+    dev: Pass,
+    prompt: tuple[int, int, bool],
+    steps: int,
+    every: int,
+    again: bool = False,
+) -> float:
     """Operations of a candidate's whole training: each step's rows, and a look at dev now and then.
 
     Args:
         prompt: P, its first layer (those below do not count here), whether it stands among the tokens.
+        again: see `training`.
     """
-    looks = -(-steps // every)
+    looks = -(-steps // every) or 1  # of what is not trained, one
     train, look = (Pass(one.tokens, one.length, *prompt) for one in (step, dev))
-    return steps * training(info, train) + looks * forward(info, look)
+    return steps * training(info, train, again) + looks * forward(info, look)
 
 
 def measure_speed(dtype: str, width: int, seconds: float = 0.3) -> float:
@@ -116,16 +125,20 @@ def gathering(weight_bytes: int, workers: int, device: str) -> float:
     return 2 * weight_bytes * (workers - 1) / workers / GATHER_SPEED[device]
 
 
-def worker_memory(info: BackboneInfo, weight_bytes: int, item: int, tokens: float, share: int = 1) -> int:
+def worker_memory(
+    info: BackboneInfo, weight_bytes: int, item: int, tokens: float, share: int = 1, again: bool = False
+) -> int:
     """Bytes of one worker at its widest step.
 
     Args:
         weight_bytes: of the whole backbone. item: bytes of one weight. tokens: in this worker's step.
         share: over how many workers the weights are sharded; two layers are whole at any time.
+        again: whether layers keep their inputs only, all but the one that is on its way back (`checkpointing`).
     """
     layer = weight_bytes / max(1, info.layers)
     weights = weight_bytes if share == 1 else weight_bytes / share + 2 * layer
-    activations = tokens * info.layers * _SAVED_PER_LAYER * info.width * item
+    kept = info.entrances + _SAVED_PER_LAYER if again else info.entrances * _SAVED_PER_LAYER
+    activations = tokens * kept * info.inner * item
     return round(PROCESS_BYTES + weights + activations)
 
 

@@ -11,7 +11,7 @@ from statistics import mean
 from pipeline.backbone import ShardingChoice, choose_sharding, load_tokenizer
 from pipeline.errors import InputError, InputErrors, raise_all
 from pipeline.prompts import encoder_parameters
-from pipeline.tasks import SPLITS, EncodedSplit, encode_split
+from pipeline.tasks import SPLITS, EncodedSplit, Task, encode_split
 from pipeline.training.packing import TOKENS_PER_PASS
 from workflows.config.settings import Config
 from workflows.doctor.preflight import check_disk, check_tracking
@@ -67,7 +67,12 @@ def encode_tasks(graph: RunGraph) -> Encoded:
         try:
             encoded[name] = {
                 split: encode_split(
-                    task, split, tokenizer, context=graph.text_context, cache_dir=graph.config.cache_folder
+                    task,
+                    split,
+                    tokenizer,
+                    context=graph.text_context,
+                    cache_dir=graph.config.cache_folder,
+                    predicts=graph.info.predicts,
                 )
                 for split in SPLITS
             }
@@ -145,6 +150,9 @@ class _Planner:
         recipe, pretrain = self.config.prompt.recipe, self.config.pretrain
         said = recipe.method + (f" at {recipe.layout}" if recipe.layout is not None else "")
         said += f", trained through {recipe.encoder}" if recipe.encoder != "identity" else ""
+        template, head = self.config.prompt.worded, self.config.prompt.answering
+        said += f", rows as {template}" if template is not None else ""
+        said += ", answered by label words" if head == "verbalizer" else ""
         if pretrain is None or pretrain.kind == "shared":
             return said
         return f"{said}; pretraining by {pretrain.kind}" + (", from a teacher per task" if pretrain.distil else "")
@@ -171,13 +179,14 @@ class _Planner:
             backbone_bytes=self.graph.backbone_bytes,
             workers=self.group,
             memory_per_worker=self.machine.memory_per_worker(self.group),
+            whole=self.graph.info.whole,
         )
 
     def _task(self, name: str) -> TaskPlan:
         task, splits = self.graph.tasks[name], self.encoded[name]
         adapted = name in self.config.adapt_tasks
         candidates = self.graph.candidates(name) if adapted else []
-        head = (self.info.width + 1) * len(task.labels)
+        head = self._head(name)
         prompts = sum(self._prompt(one.length, one.first_layer) for one in candidates)
         return TaskPlan(
             name=name,
@@ -194,21 +203,40 @@ class _Planner:
             first_layers=self.graph.first_layers(name) if adapted else (),
             share=mean(self.work.shares(name)) if adapted else 1.0,
             trainable=prompts + head * len(candidates),
-            notes=task.notes,
+            notes=(*task.notes, *self._written(task)),
         )
+
+    def _written(self, task: Task) -> list[str]:
+        """What is done otherwise for a task that is written."""
+        how = task.spec.writing
+        if how is None:
+            return []
+        search = f"{how.beams} beams" if how.beams > 1 else "greedy"
+        notes = [
+            "searched by the likelihood of the references; "
+            f"{task.metric} is of texts written at the end ({search}, at most {how.max_new_tokens} tokens)"
+        ]
+        if self.config.ensemble is not None:
+            notes.append("no ensemble: a text is written by one prompt, token after token")
+        return notes
 
     def _shared(self) -> int:
         """Numbers of the shared prompt and of the heads that pretraining trains with it."""
         pretrain, names = self.config.pretrain, self.graph.pretrain_stage_tasks
         if pretrain is None or "pretrain" not in self.graph.stages:  # or it is there already
             return 0
-        heads = sum((self.info.width + 1) * len(self.graph.tasks[name].labels) for name in names)
+        heads = sum(map(self._head, names))
         length, first = self.config.prompt.length, self.graph.first_layer
         prompt = self._prompt(length, first)
         if pretrain.kind == "retrieval":
             return len(names) * prompt + heads
         factor = length + self._prompt(1, first) if pretrain.kind == "factors" else 0
         return (prompt + len(names) * factor + heads) + pretrain.distil * (len(names) * prompt + heads)
+
+    def _head(self, name: str) -> int:
+        """Numbers of a task's head; words of the vocabulary have none."""
+        task = self.graph.tasks[name]
+        return 0 if task.spec.head == "verbalizer" or task.kind.written else (self.info.width + 1) * len(task.labels)
 
     def _prompt(self, length: int, first_layer: int) -> int:
         """Numbers that training one prompt takes, its encoder's."""
@@ -248,12 +276,12 @@ class _Planner:
         if choice is not None:
             share = self.group if choice.kind == "zero3" else 1
             tokens = self.work.pretrain_step().tokens / self.group
-            memory["pretrain"] = estimate.worker_memory(self.info, weights, item, tokens, share)
+            memory["pretrain"] = estimate.worker_memory(self.info, weights, item, tokens, share, self.work.again)
         step = sum(
             self.work.rows(name, "train", self.config.adapt_for(name).batch_rows).tokens
             * len(self.graph.candidates(name))
             for name in self.config.adapt_tasks
         )
         widest = min(step, TOKENS_PER_PASS["cuda" if self.machine.gpus else "cpu"])
-        memory["adapt"] = estimate.worker_memory(self.info, weights, item, widest)
+        memory["adapt"] = estimate.worker_memory(self.info, weights, item, widest, again=self.work.again)
         return memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pipeline.tasks import EncodedSplit, Mixture
 from pipeline.training.halving import training_share
@@ -26,6 +27,7 @@ class Work:
         self.encoded = encoded
         self.item = graph.backbone_bytes // graph.info.parameters
         self.among = not self.config.prompt.deep
+        self.again = self.config.backbone.checkpointing
 
     def operations(self, room: str, task: str | None) -> float:
         """Operations of a stage from its beginning; those of preparing and registering do not count."""
@@ -34,15 +36,19 @@ class Work:
             assert pretrain is not None
             step, first_layer = self.pretrain_step(), self.graph.first_layer
             below = estimate.below(self.info, step, first_layer)
-            taught = estimate.training(self.info, step) + estimate.forward(self.info, step) if pretrain.distil else 0.0
-            return pretrain.steps * (estimate.training(self.info, step) + below + taught)
+            trained = estimate.training(self.info, step, self.again)
+            taught = trained + estimate.forward(self.info, step) if pretrain.distil else 0.0
+            return pretrain.steps * (trained + below + taught)
         if task is None:
             return 0.0
         if room == "adapt":
             return self._adapt(task)
         if room == "ensemble":
             return self._answer(task, "dev", len(self.graph.candidates(task))) + self._distil(task)
-        return self._answer(task, "test", self._scored(task)) if room == "evaluate" else 0.0
+        if room != "evaluate":
+            return 0.0
+        splits = ("dev", "test") if self.graph.tasks[task].kind.written else ("test",)  # texts are written for dev, too
+        return sum(self._answer(task, split, self._scored(task)) for split in splits)
 
     def shares(self, task: str) -> list[float]:
         """For each candidate of a task, the share of its steps that one of its search takes on average."""
@@ -88,7 +94,9 @@ class Work:
         total = 0.0
         for one, share in zip(self.graph.candidates(task), self.shares(task), strict=True):
             prompt = (one.length, one.first_layer, self.among)
-            total += share * estimate.search(self.info, step, dev, prompt, settings.steps, settings.evaluate_every)
+            total += share * estimate.search(
+                self.info, step, dev, prompt, settings.steps, settings.evaluate_every, self.again
+            )
         deepest = max(self.graph.first_layers(task))
         trunk = self.config.trunk
         if trunk is not None and self.trunk_bytes(task) <= trunk.max_bytes:
@@ -100,6 +108,10 @@ class Work:
     def _answer(self, task: str, split: str, count: int) -> float:
         """Answers of `count` candidates, the most expensive ones, to a whole split."""
         whole, layers = self.rows(task, split), self.graph.first_layers(task)
+        how = self.graph.tasks[task].spec.writing
+        if how is not None:  # texts as long as they may be, each token a pass of its own, through all layers
+            new = len(self.encoded[task][split]) * how.max_new_tokens * how.beams
+            whole, layers = replace(whole, tokens=whole.tokens + new), (0,)
         above = sorted(
             estimate.forward(self.info, Pass(whole.tokens, whole.length, one.length, one.first_layer, self.among))
             for one in self.graph.candidates(task)
@@ -120,4 +132,4 @@ class Work:
         settings = self.config.adapt_for(task)
         step, dev = self.rows(task, "train", settings.batch_rows), self.rows(task, "dev")
         prompt = (max(settings.lengths), min(self.graph.first_layers(task)), self.among)
-        return estimate.search(self.info, step, dev, prompt, settings.steps, settings.evaluate_every)
+        return estimate.search(self.info, step, dev, prompt, settings.steps, settings.evaluate_every, self.again)

@@ -92,7 +92,7 @@ def _longer(graph: RunGraph, standings: Sequence[Standing]) -> list[Advice]:
 
 
 def _steps(standings: Sequence[Standing]) -> list[Advice]:
-    still = [one.row.task for one in standings if one.step is not None and one.step == one.steps]
+    still = [one.row.task for one in standings if one.steps and one.step == one.steps]
     if 2 * len(still) < len(standings) or not still:
         return []
     why = f"{len(still)} of {len(standings)} winners were best on dev at their very last step: {_names(still)}"

@@ -4,6 +4,7 @@ files."""
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -84,12 +85,17 @@ def _training(graph: RunGraph, summary: RunSummary) -> dict[str, Any]:
     curve = pretrained.get("curve")
     return {
         "loss_chart": loss_chart(curve) if curve else None,
-        "curves": [(search, curve_chart(search)) for search in searches],
+        "curves": [(search, curve_chart(search)) for search in searches if any(map(_trained, search.candidates))],
         "lengths": [(search, length_chart(search)) for search in searches if lengths_tried(search) > 1],
         "depths": [(one, depth_table(one, graph.info.layers)) for one in searches if depths_tried(one) > 1],
         "similarity": similarity_table(pretrained.get("similarity") or {}, graph),
         "halved": any(entry["cut"] is not None for search in searches for entry in search.candidates),
     }
+
+
+def _trained(entry: Mapping[str, Any]) -> bool:
+    """Whether a candidate took a step at all: hard prompts are scored as they are."""
+    return any(step for step, *_ in entry["curve"])
 
 
 def _search(graph: RunGraph, summary: RunSummary, task: str) -> Search | None:
@@ -99,7 +105,8 @@ def _search(graph: RunGraph, summary: RunSummary, task: str) -> Search | None:
         return None
     scores = done(graph, f"evaluate/{task}", "scores.json")
     winner = scores["winner"]["number"] if scores and task not in summary.failed else None
-    return Search(task, graph.tasks[task].metric, trained, winner)
+    own = graph.tasks[task]
+    return Search(task, own.kind.searched_by(own.metric), trained, winner)
 
 
 def _searched_layers(graph: RunGraph) -> str:

@@ -72,7 +72,7 @@ def survey(
     Raises:
         InputError: the backbone or the sizes are wrong, no task is sound, or MLflow does not answer.
     """
-    info = describe(config.backbone.model, config.backbone.revision)
+    info = describe(config.backbone.model, config.backbone.revision, attention=config.attention)
     tasks, unsound = load_tasks(config, on_event)
     raise_all(check_sizes(config, info))
     names = [name for name in config.adapt_tasks if name in tasks]

@@ -48,7 +48,8 @@ class Asked(BaseModel):
     - choice: `question` and `choices`, a list of at least two texts;
     - token: `tokens`, or `text` that is split on blanks;
     - srl: the same, and `predicate`, the place of a word, counted from 0;
-    - qa: `question` and `context`.
+    - qa: `question` and `context`;
+    - generation: `input`.
     """
 
     model_config = ConfigDict(
@@ -84,7 +85,8 @@ class Answer(BaseModel):
     - regression, pair_regression: `score`;
     - choice: `label`, `choice`, `score`, `scores` in the order of the choices;
     - token, srl: `tokens`, `tags`, `spans`;
-    - qa: `answer`, `start`, `end`, `score`, `no_answer`.
+    - qa: `answer`, `start`, `end`, `score`, `no_answer`;
+    - generation: `text`.
     """
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -116,6 +118,8 @@ class Answer(BaseModel):
     """The character behind the answer's last, null where there is no answer."""
     no_answer: float | None = None
     """The probability that the context holds no answer."""
+    text: str | None = None
+    """What was written."""
 
 
 class Answers(BaseModel):

@@ -145,6 +145,7 @@ def _retrieved(graph: RunGraph, name: str, chosen: Sequence[Trained]) -> dict[st
 def _common(graph: RunGraph) -> dict[str, Any]:
     return {
         "layers": graph.info.layers,
+        "sites": None if len(graph.info.standing) == graph.info.layers else graph.info.standing,
         "width": graph.info.width,
         "pooling": graph.pooling,
         "method": graph.config.prompt.method,

@@ -84,5 +84,5 @@ def _cost(graph: RunGraph, part: Part) -> float:
     settings = graph.config.adapt_for(part.task)
     prepared = PreparedTask.load(graph.stages[f"prepare/{part.task}"].folder(graph.folder))
     candidates = graph.candidates(part.task)
-    layers = sum(graph.info.layers - candidates[n].first_layer for n in part.candidates)
+    layers = sum(graph.info.prompted(candidates[n].first_layer) for n in part.candidates)
     return layers * settings.steps * settings.batch_rows * float(prepared.encoded["train"].tokens.mean())

@@ -53,7 +53,13 @@ def _answer(
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         world.event(stage=stage, task=payload["task"], done=start, total=len(rows), note=payload["split"])
         some = rows[start : start + _ROWS_AT_ONCE]
-        told = predictor.predict([{**row, "task": name} for row in some for name in names])
+
+        def progress(done: int, total: int, start: int = start) -> None:
+            if kind.written:  # its texts take a while
+                done = start + done // len(names)
+                world.event(stage=stage, task=payload["task"], done=done, total=len(rows), note=payload["split"])
+
+        told = predictor.predict([{**row, "task": name} for row in some for name in names], progress)
         for place, answer in enumerate(told):
             answers[names[place % len(names)]].append(answer[kind.answered])
     world.event(stage=stage, task=payload["task"], done=len(rows), total=len(rows), note=payload["split"])

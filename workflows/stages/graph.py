@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pipeline.tasks import Task
 from pipeline.training.candidates import Candidate
 from pipeline.training.halving import deal_cells
 from workflows.config.settings import Config
-from workflows.config.sizes import check_sizes
+from workflows.config.sizes import check_sizes, check_templates, check_written
 from workflows.stages.loading import load_tasks, source_fingerprint
 from workflows.stages.stage import Stage, Standing, standing
 
@@ -92,7 +92,8 @@ class RunGraph:
         longest = max(one for name in self.config.adapt_tasks for one in self.config.adapt_for(name).lengths)
         if self.config.pretrain is not None:
             longest = max(longest, prompt.length)
-        return context - longest - ("label" in (prompt.template or "").split())
+        layout = prompt.recipe.arrangement
+        return context - longest - (layout is not None and layout.label is not None)
 
     @property
     def first_layer(self) -> int:
@@ -109,7 +110,9 @@ class RunGraph:
             return chosen
         if lowest != "auto":
             return (int(lowest),)
-        layers = self.info.layers
+        if self.info.kinds[0] not in self.info.attention:
+            return (0,)  # no prompt stands where rows enter
+        layers = self.info.entrances
         return tuple(sorted({0, layers // 2, layers - max(1, layers // 6)}))
 
     def candidates(self, task: str) -> list[Candidate]:
@@ -158,7 +161,7 @@ class RunGraph:
             rooms["adapt"].append(adapt)
             last = adapt
             tolerance = self.config.adapt_for(name).tolerance
-            if self.config.ensemble is not None:
+            if self.config.ensemble is not None and self.tasks[name].kind.combinations:
                 how = self.config.ensemble.model_dump(mode="json")
                 if self.config.ensemble.distil:  # into a prompt as long and deep as the winner
                     how["tolerance"] = tolerance
@@ -182,15 +185,18 @@ class RunGraph:
             "dtype": self.dtype,
             "pooling": self.pooling,
             "first layer": self.first_layer,
+            "attention": list(self.info.attention),
             "seed": self.config.seed,
             "code": code_version(),
         }
 
     def _prepare(self, task: Task) -> Stage:
         spec = task.spec
+        worded = {} if spec.template is None else {"template": spec.template, "head": spec.head, "words": spec.words}
         return Stage(
             f"prepare/{spec.name}",
             {
+                **worded,
                 "data": dict(task.fingerprints),
                 "type": spec.type,
                 "metric": task.metric,
@@ -198,6 +204,7 @@ class RunGraph:
                 "too_long": spec.too_long,
                 "pooling": spec.pooling,
                 "overlap": spec.overlap,
+                "decoding": None if spec.writing is None else asdict(spec.writing),
                 "tokenizer": self.info.tokenizer,
                 "context": self.text_context,
                 "code": code_version(),
@@ -210,6 +217,12 @@ class RunGraph:
         tasks = {f"task {name}": prepare[name].fingerprint for name in self.pretrain_stage_tasks}
         prompt = {**self.prompt, "length": self.config.prompt.length}
         return Stage("pretrain", {**self._model, "pretrain": how, "prompt": prompt, **tasks})
+
+    @property
+    def verbal(self) -> bool:
+        """Whether any task that is trained on or answered is answered by words of the backbone's vocabulary."""
+        used = [self.tasks[name] for name in self._used]
+        return any(task.spec.head == "verbalizer" or task.kind.written for task in used)
 
     @property
     def pretrain_stage_tasks(self) -> tuple[str, ...]:
@@ -259,14 +272,15 @@ def build_graph(config: Config, on_event: Callable[[Mapping[str, Any]], None] = 
     problems: list[InputError] = []
     info: BackboneInfo | None = None
     try:
-        info = describe(config.backbone.model, config.backbone.revision)
+        info = describe(config.backbone.model, config.backbone.revision, attention=config.attention)
     except InputError as problem:
         problems.append(problem)
     tasks, unsound = load_tasks(config, on_event)
     for one in unsound.values():
         problems += one.problems if isinstance(one, InputErrors) else [one]
     if info is not None:
-        problems += check_sizes(config, info)
+        problems += check_sizes(config, info) + check_templates(info, tasks)
+        problems += check_written(config, info, tasks)
         try:
             if config.prompt.source is not None:
                 source_fingerprint(config, info)

@@ -24,6 +24,8 @@ def backbone_payload(graph: RunGraph) -> dict[str, Any]:
         "model": str(graph.info.folder) if local else model,
         "revision": graph.config.backbone.revision,
         "dtype": graph.dtype,
+        "attention": list(graph.info.attention),
+        "checkpointing": graph.config.backbone.checkpointing,
     }
 
 
@@ -33,6 +35,7 @@ def replica_payload(graph: RunGraph) -> dict[str, Any]:
     return {
         "backbone": backbone_payload(graph),
         "weights": str(graph.config.cache_folder / "weights"),
+        "vocabulary": graph.verbal,
         "pooling": graph.pooling,
         "trunk": None if folder is None or trunk is None else {"folder": str(folder), "max_bytes": trunk.max_bytes},
     }
@@ -46,6 +49,7 @@ def pretrain_payload(graph: RunGraph, out: Path, sharding: str, rows: int) -> di
     return {
         "backbone": backbone_payload(graph),
         "sharding": sharding,
+        "vocabulary": graph.verbal,
         "tasks": folders,
         "prompt": prompt_payload(graph),
         "out": str(out),

@@ -15,7 +15,7 @@ import torch
 from pipeline.backbone import Backbone, describe, load_backbone
 from pipeline.prompts import COMBINATIONS, Recipe
 from pipeline.tasks import PreparedTask
-from pipeline.training.answering import answer_together
+from pipeline.training.answering import answer_together, write_together
 from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.cohort import Cohort, CohortSettings
 from pipeline.training.distil import DistilSettings, distil
@@ -39,7 +39,13 @@ def open_backbone(payload: Payload, weights: str | None = None) -> Backbone:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     folder = Path(weights) if weights is not None and device == "cpu" else None
     return load_backbone(
-        payload["model"], revision=payload["revision"], dtype=payload["dtype"], device=device, mapped=folder
+        payload["model"],
+        revision=payload["revision"],
+        dtype=payload["dtype"],
+        device=device,
+        mapped=folder,
+        attention=payload["attention"],
+        checkpointing=payload["checkpointing"],
     )
 
 
@@ -49,10 +55,13 @@ def pretrain(payload: Payload, world: World) -> dict[str, Any]:
     if payload["sharding"] == "zero3":
         from pipeline.backbone.zero3 import load_sharded  # DeepSpeed comes with it
 
-        info = describe(payload["backbone"]["model"], payload["backbone"]["revision"])
-        backbone: Backbone = load_sharded(info, payload["backbone"]["dtype"])
+        of = payload["backbone"]
+        info = describe(of["model"], of["revision"], attention=of["attention"])
+        backbone: Backbone = load_sharded(info, of["dtype"], of["checkpointing"])
     else:
         backbone = open_backbone(payload["backbone"])
+    if payload["vocabulary"]:
+        backbone.open_vocabulary()
     before = backbone.checksum()
     tasks = {name: PreparedTask.load(Path(folder)) for name, folder in payload["tasks"].items()}
     recipe, _, source = _prompt(payload["prompt"])
@@ -71,6 +80,8 @@ class Replica:
 
     def __init__(self, payload: Payload) -> None:
         self.backbone = open_backbone(payload["backbone"], payload["weights"])
+        if payload["vocabulary"]:
+            self.backbone.open_vocabulary()
         self.checksum = self.backbone.checksum()
         self.pooling: str = payload["pooling"]
         kept = payload["trunk"]
@@ -85,6 +96,20 @@ class Replica:
         return answer_together(
             self.backbone, task, split, trained, pooling=self.pooling, trunks=self.trunks, on_batch=progress
         )
+
+    def write(self, task: PreparedTask, split: str, trained: Sequence[Trained], world: World, stage: str) -> Any:
+        """The texts that all candidates write for a split, side by side, with progress."""
+
+        def progress(done: int, total: int) -> None:
+            world.event(stage=stage, task=task.name, done=done, total=total, note=f"writing {split}")
+
+        return write_together(self.backbone, task, split, trained, pooling=self.pooling, on_batch=progress)
+
+    def told(self, task: PreparedTask, split: str, trained: Sequence[Trained], world: World, stage: str) -> Any:
+        """What each candidate says of a split: probabilities [K, A, C], or of a task that is written texts, [K][R]."""
+        if task.kind.written:
+            return self.write(task, split, trained, world, stage)
+        return self.answer(task, split, trained, world, stage).probabilities
 
     def check(self) -> None:
         """Raises RuntimeError if training wrote to the backbone."""
@@ -182,8 +207,8 @@ def ensemble(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
     return result
 
 
-Choose = Callable[[torch.Tensor], torch.Tensor]
-"""Of all members' probabilities [K, A, C] the ones [A, C] that answer."""
+Choose = Callable[[Any], Any]
+"""Of all members' probabilities [K, A, C] the ones [A, C] that answer; of their texts [K][R] those [R]."""
 
 
 def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]:
@@ -198,9 +223,11 @@ def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
     looked_at = [winner, *chosen["members"], *cells["shared"], *cells["scratch"]]
     used = sorted({*looked_at, *([] if from_scratch is None else [from_scratch])})
     all_used = [trained[n] for n in used] + distilled
-    # Where answers depend on a threshold, dev chooses it for each of them before test is looked at.
-    on_dev = replica.answer(task, "dev", all_used, world, "evaluate").probabilities if task.kind.thresholded else None
-    on_test = replica.answer(task, "test", all_used, world, "evaluate").probabilities  # [K, A, C]
+    # Where answers depend on a threshold, dev chooses it for each of them before test is looked at. Texts are written
+    # for dev, too: while they were searched for, prompts were held against each other by likelihood alone.
+    look = task.kind.thresholded or task.kind.written
+    on_dev = replica.told(task, "dev", all_used, world, "evaluate") if look else None
+    on_test = replica.told(task, "test", all_used, world, "evaluate")  # [K, A, C], or [K][R]
     dev_rows, test_rows = SplitRows(task, "dev"), SplitRows(task, "test")
     place = {n: k for k, n in enumerate(used)}
 
@@ -215,7 +242,8 @@ def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
         return test_rows.read(chosen(on_test), threshold_of(chosen))
 
     def of_candidate(one: Trained, n: int, k: int) -> dict[str, Any]:
-        facts = {"number": n, **vars(one.candidate), "name": one.candidate.name, "dev": one.score}
+        dev = dev_rows.judge(on_dev[k]).score if task.kind.written else one.score
+        facts = {"number": n, **vars(one.candidate), "name": one.candidate.name, "dev": dev}
         return {**facts, **score(lambda p: p[k])}
 
     def of_place(n: int) -> dict[str, Any]:

@@ -127,6 +127,16 @@ def _choices(column: str, value: Any) -> list[str] | InputError:
     return choices
 
 
+def _texts(column: str, value: Any) -> list[str] | InputError:
+    texts = [value] if isinstance(value, str) and not value.lstrip().startswith("[") else value
+    texts = _filled(column, texts, "at least one text")
+    for place, text in enumerate([] if isinstance(texts, InputError) else texts):
+        read = _text(column, text)
+        if isinstance(read, InputError):
+            return InputError(read.what, found=f"{read.found} at place {place}", expected=read.expected)
+    return texts
+
+
 def _index(column: str, value: Any) -> int | InputError:
     if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
@@ -161,6 +171,6 @@ def _answers(column: str, value: Any) -> dict[str, list[Any]] | InputError:
 
 _MANY = pa.list_(pa.string())
 TEXT, LABEL = Cell(_text, pa.string()), Cell(_label, pa.string())
-WORDS, TAGS, LABEL_SET, CHOICES = (Cell(read, _MANY) for read in (_words, _tags, _labels, _choices))
+WORDS, TAGS, LABEL_SET, CHOICES, TEXTS = (Cell(read, _MANY) for read in (_words, _tags, _labels, _choices, _texts))
 INDEX, NUMBER = Cell(_index, pa.int64()), Cell(_number, pa.float64())
 ANSWERS = Cell(_answers, pa.struct([("text", _MANY), ("answer_start", pa.list_(pa.int64()))]))

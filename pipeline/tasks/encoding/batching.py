@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.padding import left_padding, turned
 from pipeline.tasks.encoding.encoded import Example
 
 IGNORED = -100  # the class id of a position that has no (known) answer; torch's cross entropy skips it by default
@@ -22,14 +23,15 @@ _POOL_BATCHES = 32
 
 @dataclass(frozen=True)
 class Batch:
-    """R sequences padded on the right to T tokens, and the B rows in which they stand under their prompts.
+    """R sequences padded to T tokens, as a rule on the right, and the B rows in which they stand under their prompts.
 
     A sequence that runs under several prompts stands in several rows, and what the prompts have in common is computed
     once. Rows that are scored together are a unit: most units are one row, those of choices and of long texts several.
 
     Args:
         input_ids: [R, T] int64.
-        attention_mask: [R, T] bool, True on tokens, False on padding.
+        attention_mask: [R, T] bool, True on tokens, False on padding, and on what an encoder-decoder writes and its
+            encoder does not read.
         token_type_ids: [R, T] int64, or None where the tokenizer has none.
         answer: [R, T] bool, True where the task answers.
         labels: [R, T] int64, class ids at answer positions, `IGNORED` elsewhere and where the gold label is unseen.
@@ -41,6 +43,9 @@ class Batch:
         unit: [B] int64, ascending, the unit of each row; a unit's rows have one prompt and one head.
         weight: [U] float32, each unit's share of the loss.
         trunk: layer → [R, T, M], the sequences' activations there under no prompt, where they are known.
+        read: [R, T] bool, True where the language model is read for rows with a verbalizer; None where there are none.
+        soft: [R, S] int64, before which of a row's own tokens each piece of its template's soft tokens stands; None
+            where no row is in a template.
     """
 
     input_ids: Tensor
@@ -55,11 +60,24 @@ class Batch:
     weight: Tensor
     targets: Tensor | None = None
     trunk: Mapping[int, Tensor] = field(default_factory=dict)
+    read: Tensor | None = None
+    soft: Tensor | None = None
 
     @property
     def size(self) -> int:
         """B."""
         return int(self.prompt.shape[0])
+
+    def padded_right(self) -> Batch:
+        """The same where rows were padded on the left; what `collate` makes is padded on the right and comes back."""
+        before = left_padding(self.attention_mask)
+        if before is None:
+            return self
+        names = ("input_ids", "attention_mask", "token_type_ids", "answer", "labels", "targets", "read")
+        told = {name: getattr(self, name) for name in names}
+        trunk = {layer: turned(states, before) for layer, states in self.trunk.items()}
+        moved: dict[str, Any] = {name: None if rows is None else turned(rows, before) for name, rows in told.items()}
+        return replace(self, trunk=trunk, **moved)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on `device`."""
@@ -123,7 +141,14 @@ def _padded(sequences: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[s
     segments = np.zeros(shape, dtype=np.int64) if "token_type_ids" in sequences[0] else None
     widest = max((len(one["targets"]) // len(one["answer"]) for one in sequences if one.get("targets")), default=0)
     targets = np.zeros((*shape, widest), dtype=np.float32) if widest else None
+    read = np.zeros(shape, dtype=np.bool_) if any(one.get("read") for one in sequences) else None
+    most = max(len(one.get("soft", ())) for one in sequences)
+    soft = np.zeros((len(sequences), most), dtype=np.int64) if most else None
     for index, one in enumerate(sequences):
+        if read is not None and one.get("read"):
+            read[index, np.asarray(one["read"], dtype=np.int64)] = True
+        if soft is not None and one.get("soft"):
+            soft[index, : len(one["soft"])] = one["soft"]
         length = len(one["input_ids"])
         input_ids[index, :length] = one["input_ids"]
         mask[index, :length] = True
@@ -132,11 +157,13 @@ def _padded(sequences: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[s
         labels[index, positions] = one["labels"]
         if segments is not None:
             segments[index, :length] = one["token_type_ids"]
+        if one.get("asked"):
+            mask[index, one["asked"][0] :] = False
         if targets is not None and one.get("targets"):
             own = np.asarray(one["targets"], dtype=np.float32).reshape(len(positions), -1)
             targets[index, positions, : own.shape[1]] = own
     arrays: dict[str, Any] = {"input_ids": input_ids, "attention_mask": mask, "answer": answer, "labels": labels}
-    arrays |= {"token_type_ids": segments, "targets": targets}
+    arrays |= {"token_type_ids": segments, "targets": targets, "read": read, "soft": soft}
     return {name: None if array is None else torch.from_numpy(array) for name, array in arrays.items()}
 
 

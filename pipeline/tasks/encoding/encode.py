@@ -20,6 +20,7 @@ from pipeline.errors import InputError
 from pipeline.tasks.data.load import Task
 from pipeline.tasks.encoding.encoded import EncodedSplit, list_lengths
 from pipeline.tasks.encoding.encoder import Encoder
+from pipeline.tasks.encoding.pattern import make_pattern
 from pipeline.tasks.encoding.words import split_words_tokenizer
 from pipeline.tasks.types import TaskType
 
@@ -31,7 +32,13 @@ _VERSION = 2  # part of the cache's names: raise it when the same input encodes 
 
 
 def encode_split(
-    task: Task, split: str, tokenizer: PreTrainedTokenizerBase, *, context: int | None, cache_dir: Path
+    task: Task,
+    split: str,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    context: int | None,
+    cache_dir: Path,
+    predicts: str = "mask",
 ) -> EncodedSplit:
     """Tokenises one split of a task, or finds it tokenised in `cache_dir`.
 
@@ -41,6 +48,7 @@ def encode_split(
         tokenizer: a fast one; it need not have a padding token.
         context: tokens that the backbone takes, special tokens included; None for no limit.
         cache_dir: where the encoded rows are kept, by fingerprint.
+        predicts: what the backbone's language model predicts; matters for rows in a template.
 
     Raises:
         InputError: the tokenizer is not a fast one; the limit leaves no room for text; a row gives no token; rows are
@@ -48,14 +56,19 @@ def encode_split(
     """
     if not tokenizer.is_fast:
         raise InputError("the backbone's tokenizer is not a fast one (tokenizer.json)", where=type(tokenizer).__name__)
-    encoder = make_encoder(task, tokenizer, context)
+    encoder = make_encoder(task, tokenizer, context, predicts)
     limit, special = encoder.limit, encoder.tokenizer.num_special_tokens_to_add(pair=task.kind.pair)
-    if limit is not None and limit <= special:
+    reserved = f" and the {encoder.reserved} of max_new_tokens" if encoder.reserved else ""
+    if encoder.pattern is not None:
+        special = encoder.pattern.fixed
+    if encoder.room is not None and encoder.room <= special:
         raise InputError(
             "the limit leaves no room for text",
             where=f"task {task.spec.name!r}, max_tokens",
             found=limit,
-            expected=f"more than the {special} special tokens",
+            expected=f"more than the {special} "
+            + ("special tokens" if encoder.pattern is None else "of its template")
+            + reserved,
         )
     table = _encoded_rows(task, split, encoder, cache_dir)
     owners = np.asarray(table.data.column("row").to_numpy(), dtype=np.int64)
@@ -66,6 +79,12 @@ def encode_split(
     where = f"task {task.spec.name!r}, {split}"
     if len(cut) and task.spec.too_long == "refuse":
         _refuse(where, owners, cut, full, cast(int, limit))
+    if task.kind.written and limit is not None:
+        # What a decoder of its own writes has the limit to itself, its start token included.
+        sizes = list_lengths(table, "answer") if encoder.decodes else lengths
+        beyond = np.flatnonzero(sizes > limit)
+        if len(beyond):
+            _refuse(where, owners, beyond, sizes, limit, "references are never cut: raise max_tokens, or shorten them")
     if not lengths.all():
         empty = int(owners[np.flatnonzero(lengths == 0)[0]])
         raise InputError("the tokenizer gives no token for a row", where=f"{where} row {empty + 1}")
@@ -77,15 +96,49 @@ def encode_split(
     )
 
 
-def make_encoder(task: Task, tokenizer: PreTrainedTokenizerBase, context: int | None) -> Encoder:
-    """What encodes a task's rows for a backbone that takes `context` tokens."""
+def make_encoder(
+    task: Task, tokenizer: PreTrainedTokenizerBase, context: int | None, predicts: str = "mask"
+) -> Encoder:
+    """What encodes a task's rows for a backbone that takes `context` tokens.
+
+    Raises:
+        InputError: its template or its label words do not fit the tokenizer or the labels; see `make_pattern`.
+    """
+    spec = task.spec
     limit = min((size for size in (context, task.spec.max_tokens) if size is not None), default=None)
     words = task.kind.words
     tokenizer = split_words_tokenizer(tokenizer) if words else tokenizer
-    return Encoder(tokenizer, task.labels, limit, task.spec.overlap, words)
+    writing = spec.writing
+    if writing is not None:
+        decodes = predicts == "answer"
+        reserved, end = 0 if decodes else writing.max_new_tokens, end_of_text(tokenizer)
+        return Encoder(tokenizer, task.labels, limit, reserved=reserved, decodes=decodes, end=end)
+    verbal, where = spec.head == "verbalizer", f"task {spec.name!r}"
+    pattern = make_pattern(spec.template, spec.words, verbal, spec.fields, task.labels, tokenizer, predicts, where)
+    return Encoder(tokenizer, task.labels, limit, spec.overlap, words, pattern)
 
 
-def _refuse(where: str, owners: Numbers, cut: Numbers, full: Numbers, limit: int) -> None:
+def end_of_text(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that ends a written text; tokenizers of BERT's kind call it the separator.
+
+    Raises:
+        InputError: there is none.
+    """
+    for end in (tokenizer.eos_token_id, tokenizer.sep_token_id):
+        if end is not None:
+            return int(end)
+    what = "the tokenizer has no token that ends a text (eos_token), so nothing can be written"
+    raise InputError(what, where=type(tokenizer).__name__)
+
+
+def _refuse(
+    where: str,
+    owners: Numbers,
+    cut: Numbers,
+    full: Numbers,
+    limit: int,
+    hint: str = "too_long: truncate in the task cuts them",
+) -> None:
     longest = {int(owners[place]): int(full[place]) for place in cut}
     shown = ", ".join(f"row {row + 1} ({tokens} tokens)" for row, tokens in list(longest.items())[:5])
     raise InputError(
@@ -93,7 +146,7 @@ def _refuse(where: str, owners: Numbers, cut: Numbers, full: Numbers, limit: int
         where=where,
         found=shown + (f" and {len(longest) - 5} more" if len(longest) > 5 else ""),
         expected=f"at most {limit} tokens",
-        hint="too_long: truncate in the task cuts them",
+        hint=hint,
     )
 
 
@@ -110,7 +163,7 @@ def _encoded_rows(task: Task, split: str, encoder: Encoder, cache_dir: Path) -> 
             batched=True,
             with_indices=True,
             remove_columns=table.column_names,
-            features=_features(task.kind, encoder.tokenizer),
+            features=_features(task.kind, encoder),
             cache_file_name=str(folder / f"{key}.arrow"),
             new_fingerprint=key,
             load_from_cache_file=True,
@@ -132,9 +185,11 @@ class RowEncoder:
         return {name: [one[name] for one in flat] for name in flat[0]}
 
 
-def _features(kind: TaskType, tokenizer: PreTrainedTokenizerBase) -> datasets.Features:
+def _features(kind: TaskType, encoder: Encoder) -> datasets.Features:
     lists = dict.fromkeys(["input_ids", "answer", "words", "labels"], "int32")
-    if "token_type_ids" in tokenizer.model_input_names:
+    if encoder.pattern is not None:
+        lists |= {"soft": "int32", "read": "int32"}
+    if "token_type_ids" in encoder.tokenizer.model_input_names:
         lists["token_type_ids"] = "int32"
     columns: dict[str, Any] = {
         name: datasets.List(datasets.Value(of)) for name, of in (lists | dict(kind.extra)).items()
@@ -152,10 +207,14 @@ def _key(task: Task, split: str, encoder: Encoder) -> str:
         task.labels,
         encoder.limit,
         encoder.overlap if task.kind.windowed else None,
+        *([encoder.reserved, encoder.decodes] if task.kind.written else []),
         tokenizer.truncation_side,
         tokenizer.model_input_names,
         _identity(tokenizer),
     ]
+    if encoder.pattern is not None:
+        verbalizer = encoder.pattern.verbalizer
+        parts += [encoder.pattern.template.text, verbalizer.plain() if verbalizer is not None else None]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

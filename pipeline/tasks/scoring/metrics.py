@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pipeline.tasks.scoring.texts import overlap
+
 Metric = Callable[[Sequence[Any], Sequence[Any]], dict[str, float]]
 """Gold and predicted answers, row for row → figures."""
 
@@ -133,4 +135,5 @@ METRICS: Mapping[str, Metric] = {
     "label_set_f1": _label_sets,
     "f1": _squad,
     "exact": _squad,
+    "text_overlap": overlap,
 }

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.tasks.scoring.metrics import Scorer, score
+from pipeline.tasks.scoring.texts import TEXT_METRICS, text_counts, text_figures
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -92,6 +93,8 @@ def row_counts(metric: str, gold: Sequence[Any], predicted: Sequence[Any], score
     if metric == "token_accuracy":
         pairs = zip(gold, predicted, strict=True)
         return np.array([(sum(map(str.__eq__, g, p)), len(g)) for g, p in pairs], dtype=float)
+    if metric in TEXT_METRICS:
+        return text_counts(metric, gold, predicted)
     if metric in ("spearman", "pearson"):
         return None  # of a single row they say nothing
     each = [scorer(metric, [g], [p])[metric] for g, p in zip(gold, predicted, strict=True)]
@@ -115,6 +118,8 @@ def figures(metric: str, sums: Floats) -> Floats:
         return _ratio(right.sum(-1) * rows - (given * wanted).sum(-1), np.sqrt(np.maximum(spread, 0)))
     if metric == "span_f1":
         return _ratio(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
+    if metric in TEXT_METRICS:
+        return text_figures(metric, sums)
     return _ratio(sums[..., 0], sums[..., 1])
 
 

@@ -12,6 +12,7 @@ from pipeline.tasks.data.cells import TEXT
 from pipeline.tasks.types.base import Reading, Sentence, TaskType
 from pipeline.tasks.types.choice import Choice
 from pipeline.tasks.types.classification import Classification
+from pipeline.tasks.types.generation import Generation
 from pipeline.tasks.types.multilabel import Multilabel
 from pipeline.tasks.types.qa import QuestionAnswering
 from pipeline.tasks.types.regression import Regression
@@ -32,6 +33,7 @@ _ALL: tuple[TaskType, ...] = (
     Token(),
     SemanticRoles(),
     QuestionAnswering(),
+    Generation(),
 )
 TASK_TYPES: Mapping[str, TaskType] = {one.name: one for one in _ALL}
 

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from pipeline.errors import InputError
 from pipeline.tasks.data.cells import Cell
 from pipeline.tasks.encoding.encoder import Encoder
+from pipeline.tasks.encoding.pattern import Pattern
 from pipeline.tasks.scoring.metrics import score
 from pipeline.tasks.scoring.scales import Scale
 
@@ -26,12 +28,18 @@ class Reading:
 
     Args:
         p: [A, C] probabilities of the row's answers. marks: `words`, and what the type marks besides, per answer.
-        row: the columns that the type keeps, and the target: gold, or what `unknown` gave.
+        row: the columns that the type keeps, and the target: gold, or what `unknown` gave; of a type that is written
+            the answer, `text`.
     """
 
     p: Tensor
     marks: Mapping[str, Sequence[int]]
     row: Mapping[str, Any]
+
+
+def text_reading(text: str, row: Mapping[str, Any]) -> Reading:
+    """What was written for a row, as types that are written read it."""
+    return Reading(torch.empty(0, 0), {}, {**row, "text": text})
 
 
 class TaskType(ABC):
@@ -53,6 +61,10 @@ class TaskType(ABC):
     """Whether a sequence answers once, from its pooled vector; else at chosen tokens, from their own."""
     words: ClassVar[bool] = False
     """Whether rows come as words."""
+    templated: ClassVar[bool] = False
+    """Whether rows may stand in a template."""
+    verbal: ClassVar[bool] = False
+    """Whether words of the vocabulary may stand for the labels."""
     outputs: ClassVar[tuple[str, ...] | None] = None
     """The names of the head's outputs; None where they are the labels of the train split."""
     extra: ClassVar[Mapping[str, str]] = {}
@@ -64,7 +76,7 @@ class TaskType(ABC):
     answered: ClassVar[str] = "label"
     """The field of what `tell` gives that holds what `read` gives."""
     combinations: ClassVar[tuple[str, ...]] = ("mean",)
-    """How members of an ensemble may answer together."""
+    """How members of an ensemble may answer together; none where they cannot."""
     scored_as: ClassVar[str | None] = None
     """The entry of `METRICS` that gives all of the type's figures, where it has another name than they."""
     several: ClassVar[bool] = False
@@ -73,6 +85,8 @@ class TaskType(ABC):
     """Whether answers depend on a threshold that dev chooses."""
     windowed: ClassVar[bool] = False
     """Whether a long text is cut into windows instead of being cut off."""
+    written: ClassVar[bool] = False
+    """Whether answers are texts that the backbone writes, which its own language-model head answers."""
 
     @property
     def columns(self) -> Mapping[str, Cell]:
@@ -103,6 +117,10 @@ class TaskType(ABC):
     def metric_for(self, labels: Iterable[str]) -> str:
         """The metric that `auto` stands for."""
         return self.metrics[0]
+
+    def searched_by(self, metric: str) -> str:
+        """What the scores of a search are on dev: the metric, or what stands in for it where it would cost too much."""
+        return "likelihood" if self.written else metric
 
     def asked(self, column: str, value: Any, raw: Mapping[str, Any]) -> Any:
         """An input of a row to be answered; None where it is missing. `raw` is the whole row."""
@@ -138,14 +156,28 @@ class TaskType(ABC):
 class Sentence(TaskType):
     """A type whose rows are a text or two, answered once."""
 
+    templated = True
+
     def target_of(self, answer: Any, encoder: Encoder) -> dict[str, Any]:
         """`labels` and perhaps `targets` of a row."""
         raise NotImplementedError
 
     def encode(self, encoder: Encoder, chunk: Mapping[str, Sequence[Any]]) -> list[list[Encoded]]:
+        if encoder.pattern is not None:
+            return self._in_template(encoder, encoder.pattern, chunk)
         encoded = encoder.tokenize(*(chunk[column] for column in self.inputs))
         rows = []
         for index, answer in enumerate(chunk[self.target[0]]):
             row = encoder.sequence(encoded, index, encoder.kept(encoded, index))
             rows.append([{**row, "answer": [0], "words": [0], **self.target_of(answer, encoder)}])
+        return rows
+
+    def _in_template(
+        self, encoder: Encoder, pattern: Pattern, chunk: Mapping[str, Sequence[Any]]
+    ) -> list[list[Encoded]]:
+        rows = pattern.encode(chunk, encoder.limit)
+        for row, answer in zip(rows, chunk[self.target[0]], strict=True):
+            gold = self.target_of(answer, encoder)
+            nothing: Encoded = {name: [] for name in gold}  # a row has one answer, however many sequences it is read in
+            row[:] = [{**one, **(gold if n == 0 else nothing)} for n, one in enumerate(row)]
         return rows

@@ -19,6 +19,7 @@ class Classification(Sentence):
     scale = CLASSES
     metrics = ("accuracy", "macro_f1", "mcc")
     combinations = ("mean", "vote")
+    verbal = True
 
     def __init__(self, name: str, inputs: Mapping[str, Cell], example: Mapping[str, Any]) -> None:
         self.name, self.inputs, self.example = name, inputs, example

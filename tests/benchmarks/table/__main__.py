@@ -40,7 +40,7 @@ def main() -> None:
     result["setting"] = _setting()
     pieces: Pieces = result.setdefault("pieces", {})
     end = time.monotonic() + 60 * chosen.minutes
-    wanted = [(task, method) for task in chosen.only for method in chosen.methods]
+    wanted = [(task, method) for task in chosen.only for method in chosen.methods if entries.offered(task, method)]
     waiting = [one for one in wanted if _due(pieces.get("/".join(one)), chosen.again)]
     began = time.monotonic()
     for place, (task, method) in enumerate(waiting):

@@ -51,14 +51,23 @@ ENTRIES = [
     Entry("ewt_srl", "srl"),
     Entry("qamr", "qa"),
     Entry("squad20_dev", "qa", 160, words=95),
+    Entry("e2e_clean", "generation", 256, backbone=str(DATASETS.parent / "models" / "stories260K")),
 ]
 """No dataset beside the checkout is multi-label or a regression."""
+OWN = {"qa": {"overlap": 48}, "generation": {"decoding": {"max_new_tokens": 64}}}
+"""What tasks of a type say besides."""
 NAMES = [entry.name for entry in ENTRIES]
 OURS = ("deep", "prefix", "prompt_tuning", "p_tuning", "head", "finetune")
 PEFT = ("peft_prefix", "peft_prompt_tuning")
 WHOLE = "deepprompt"
 """The product's whole way: one prompt pretrained on all the tasks, a search per task from it, an ensemble."""
 METHODS = (WHOLE, *OURS, *PEFT)
+
+
+def offered(name: str, method: str) -> bool:
+    """Whether a method has a column for a task: what is written has no head of its own, and is measured on another
+    backbone, without PEFT and without the whole way."""
+    return entry(name).type != "generation" or method in ("deep", "prefix", "prompt_tuning", "p_tuning", "finetune")
 
 
 def entry(name: str) -> Entry:
@@ -79,7 +88,7 @@ def write_config(name: str, entries: list[Entry], seed: int = 0) -> Path:
             "data": {"path": str(capped(one))},
             "max_tokens": one.tokens,
             "unseen_labels": "count",
-            **({"overlap": 48} if one.type == "qa" else {}),
+            **OWN.get(one.type, {}),
         }
         for one in entries
     ]
