@@ -22,10 +22,11 @@ class Usual:
 
 SENTENCES = Usual(lengths=(8, 16, 32), learning_rates=(1e-2,), head_share=1.0, steps=200)
 
-WORDS = Usual(lengths=(32, 64), learning_rates=(5e-2, 1e-1), head_share=0.03, steps=800)
-"""Deep prompts where every word is answered. A linear head learns the tags of a few hundred rows by heart from the
-frozen features (training F1 0.999) before the prompt has moved, and dev stays where a head alone is. So the prompt
-learns fast, its head slowly; both together, or neither, pays (tests/benchmarks/tagging)."""
+WORDS = Usual(lengths=(32, 64), learning_rates=(1e-1,), head_share=0.03, steps=500)
+"""Deep prompts where every word has a tag. A linear head learns the tags of a few hundred rows by heart from the frozen
+features (training F1 0.999) before the prompt has moved, and dev stays near what a head alone reaches. So the prompt
+learns fast and its head slowly. On 500 rows of snips_slots, dev: 0.580 as sentences train, 0.617 with more steps, 0.628
+with the rate alone, 0.673 with the head's too. A rate of 0.3 is too high; 128 places do no better than 32."""
 
 
 def settle(settings: AdaptSettings, task_type: str, method: str) -> Adaptation:
