@@ -24,7 +24,8 @@ class Candidate:
 
     Args:
         start: "shared" (from the pretrained prompt, cut or extended) or "scratch".
-        length: P. first_layer: the lowest layer it stands in. learning_rate: the prompt's and its head's.
+        length: P. first_layer: the lowest layer it stands in. learning_rate: the prompt's; the search says
+            what share of it the head takes.
         seed: draws whatever of the start is random.
     """
 

@@ -130,9 +130,10 @@ class Cohort:
 
     def _enter(self, s: int) -> None:
         self.active.append(s)
-        for n in self.searches[s].live:
-            place = self.first[s] + n
-            self.trainer.enter(place, [place], self.searches[s].candidates[n].learning_rate)
+        search = self.searches[s]
+        for n in search.live:
+            place, rate = self.first[s] + n, search.candidates[n].learning_rate
+            self.trainer.enter(place, [place], rate, head_share=search.settings.head_share)
 
     def _factors(self) -> dict[int, float]:
         """Prompt → its learning rate's factor at its own search's step."""

@@ -37,6 +37,7 @@ class DistilSettings:
     evaluate_every: int
     seed: int
     pooling: str
+    head_share: float = 1.0
 
 
 def distil(
@@ -64,7 +65,7 @@ def distil(
     heads.put(0, student.weight, student.bias)
     model = PromptedModel(backbone, bank.to(backbone.device), heads.to(backbone.device))
     trainer = Trainer(model, world)
-    trainer.enter(0, [0], student.candidate.learning_rate)
+    trainer.enter(0, [0], student.candidate.learning_rate, head_share=settings.head_share)
 
     def look() -> None:
         ((score, loss),) = look_at_dev(model, task, [(0, 0)], 256, trunks)

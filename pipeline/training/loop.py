@@ -1,8 +1,9 @@
 """The training step: the only one. Pretraining and adaptation differ in the batches they give it.
 
 Prompts and heads are plain fp32 tensors outside the (possibly sharded) backbone, so one optimizer, one clipping rule
-and one checkpoint serve every sharding and every world size. Every prompt has a parameter group of its own, with its
-heads: its own learning rate, its own clock, and no gradient but its own, so that it ends where it would alone.
+and one checkpoint serve every sharding and every world size. Every prompt has parameter groups of its own, one for it
+and one for its heads: its own learning rates, its own clock, and no gradient but its own, so that it ends where it
+would alone.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Trainer:
         self.model = model
         self.world = world
         self.clip = clip
-        self._groups: dict[int, dict[str, Any]] = {}
+        self._groups: dict[int, list[dict[str, Any]]] = {}
         self._optimizer: torch.optim.AdamW | None = None
 
     @property
@@ -91,34 +92,37 @@ class Trainer:
         heads: Iterable[int],
         learning_rate: float,
         prompts: Iterable[int] | None = None,
+        head_share: float = 1.0,
         also: Iterable[nn.Parameter] = (),
     ) -> None:
         """Starts to train a prompt of the bank with its heads.
 
         Args:
             prompts: several, where they share parameters; `prompt` then names them all.
+            head_share: of the learning rate, what the heads take.
             also: what else trains with it.
         """
         bank, of_heads = self.model.bank, self.model.heads
         assert bank is not None
         own = [p for n in (prompts or [prompt]) for p in bank.encoders[n].parameters()]
-        own += [part[h] for h in heads for part in (of_heads.weights, of_heads.biases)]
-        parameters = list(dict.fromkeys([*own, *also]))
-        group: dict[str, Any] = {"params": parameters, "lr": learning_rate, "rate": learning_rate}
-        if self._optimizer is None:
-            self._optimizer = torch.optim.AdamW([group], weight_decay=0.0, fused=True)
-        else:
-            self._optimizer.add_param_group(group)
-        self._groups[prompt] = self._optimizer.param_groups[-1]
+        theirs = [part[h] for h in heads for part in (of_heads.weights, of_heads.biases)]
+        self._groups[prompt] = []
+        for parameters, rate in (([*own, *also], learning_rate), (theirs, learning_rate * head_share)):
+            group: dict[str, Any] = {"params": list(dict.fromkeys(parameters)), "lr": rate, "rate": rate}
+            if self._optimizer is None:
+                self._optimizer = torch.optim.AdamW([group], weight_decay=0.0, fused=True)
+            else:
+                self._optimizer.add_param_group(group)
+            self._groups[prompt].append(self._optimizer.param_groups[-1])
 
     def leave(self, prompt: int) -> None:
         """Stops training a prompt, and gives up what its training needed."""
         assert self._optimizer is not None
-        group = self._groups.pop(prompt)
-        self._optimizer.param_groups[:] = [other for other in self._optimizer.param_groups if other is not group]
-        for parameter in group["params"]:
+        for parameter in self._parameters(prompt):
             self._optimizer.state.pop(parameter, None)
             parameter.grad = None
+        gone = {id(group) for group in self._groups.pop(prompt)}
+        self._optimizer.param_groups[:] = [one for one in self._optimizer.param_groups if id(one) not in gone]
 
     def update(
         self, passes: Iterable[Batch], factors: Mapping[int, float], objective: Objective = gold_loss, **cut: Any
@@ -144,34 +148,38 @@ class Trainer:
                 self.model.backbone.backward(objective(answers, batch))
                 losses.append(answers.loss.detach())
                 del answers  # or its graph would live beside the next pass's
-        stepping = {n: self._groups[n] for n in factors}
         if self.world.size > 1:
             sum_over_ranks(self.gradients(), self.world.size)
-        for n in self._groups.keys() - stepping.keys():  # no rows of theirs: not even their momentum moves them
-            for parameter in self._groups[n]["params"]:
+        for n in self._groups.keys() - factors.keys():  # no rows of theirs: not even their momentum moves them
+            for parameter in self._parameters(n):
                 parameter.grad = None
-        for n, group in stepping.items():
-            group["lr"] = group["rate"] * factors[n]
-            nn.utils.clip_grad_norm_(group["params"], self.clip)  # each prompt with its own heads: none touches another
+        for n, factor in factors.items():
+            for group in self._groups[n]:
+                group["lr"] = group["rate"] * factor
+            nn.utils.clip_grad_norm_(self._parameters(n), self.clip)  # with its own heads: none touches another
         self._optimizer.step()
         return losses
 
     def gradients(self) -> list[Tensor]:
         """The gradients of all that is being trained, zeros where this rank's rows did not touch it."""
         gradients = []
-        for group in self._groups.values():
-            for parameter in group["params"]:
+        for n in self._groups:
+            for parameter in self._parameters(n):
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
                 gradients.append(parameter.grad)
         return gradients
 
+    def _parameters(self, prompt: int) -> list[nn.Parameter]:
+        """What trains under a prompt's name: first what makes it, then its heads."""
+        return [parameter for group in self._groups[prompt] for parameter in group["params"]]
+
     def save(self, folder: Path, step: int, extra_state: ExtraState | None = None) -> None:
         """Writes prompts, heads, optimizer, data position and random states; never the backbone."""
         assert self._optimizer is not None
         tensors: dict[str, Tensor] = {}
-        for n, group in self._groups.items():
-            for i, parameter in enumerate(group["params"]):
+        for n in self._groups:
+            for i, parameter in enumerate(self._parameters(n)):
                 tensors[f"value.{n}.{i}"] = parameter.detach()
                 for name, value in self._optimizer.state[parameter].items():
                     tensors[f"optimizer.{n}.{i}.{name}"] = value
@@ -196,8 +204,8 @@ class Trainer:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         enter(state["extra"])
         with torch.no_grad():
-            for n, group in self._groups.items():
-                for i, parameter in enumerate(group["params"]):
+            for n in self._groups:
+                for i, parameter in enumerate(self._parameters(n)):
                     parameter.copy_(tensors[f"value.{n}.{i}"])
                     prefix = f"optimizer.{n}.{i}."
                     known = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

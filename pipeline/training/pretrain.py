@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ class PretrainSettings:
     """How the shared prompt trains.
 
     Args:
-        steps: optimizer steps. rows: rows per step over all ranks. learning_rate: the prompt's and the heads'.
+        steps: optimizer steps. rows: rows per step over all ranks. learning_rate: the prompt's. head_share: of it, what
+            the heads take.
         warmup: see `Schedule`. exponent, cap: see `Mixture`. seed: schedule, lengths and start.
         length: P. init: the initialiser. first_layer: the lowest prompted layer. pooling: see `PromptedModel`.
         nested: whether each step draws a length. checkpoint_every: steps; 0 for none.
@@ -66,6 +68,7 @@ class PretrainSettings:
     kind: str = "shared"
     distil: bool = False
     sources: tuple[str, ...] = ()
+    head_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,8 @@ class Pretraining:
 
     def _enter(self) -> None:
         """Lets those train whose turn it is: prompts that share parameters, or a head's prompt, as one."""
-        tasks, rate, enter = len(self.order), self.settings.learning_rate, self.trainer.enter
+        tasks, rate = len(self.order), self.settings.learning_rate
+        enter = partial(self.trainer.enter, head_share=self.settings.head_share)
         if self.step < self.taught:
             for k in range(tasks):
                 enter(self.each + k, [tasks + k], rate)

@@ -32,6 +32,7 @@ class SearchSettings:
         warmup: see `Schedule`. evaluate_every: steps between dev scores. patience: dev scores without a better one
             after which a candidate leaves; 0 never. seed: orders the training rows.
         halving: of the cells still in play one in this many stays at each cut; 0 cuts nobody.
+        head_share: of a candidate's learning rate, what its head takes.
     """
 
     steps: int
@@ -41,6 +42,7 @@ class SearchSettings:
     patience: int
     seed: int
     halving: int = 0
+    head_share: float = 1.0
 
 
 class Search:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.tasks import HeadBank
 from pipeline.training.answering import answer_together
 from pipeline.training.candidates import Candidate
 from pipeline.training.cohort import Cohort, CohortSettings
@@ -24,7 +25,7 @@ from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld
 from tests.training.worlds import Interrupted, Stop
 
-SETTINGS = SearchSettings(steps=8, rows=6, warmup=0.25, evaluate_every=4, patience=0, seed=3)
+SETTINGS = SearchSettings(steps=8, rows=6, warmup=0.25, evaluate_every=4, patience=0, seed=3, head_share=0.5)
 CANDIDATES = [
     Candidate("scratch", 4, 0, 1e-2, 0),
     Candidate("scratch", 2, 2, 3e-3, 1),
@@ -129,16 +130,18 @@ def test_halving_keeps_the_best_of_each_start(backbone, prepared, tmp_path):
         assert all(one.curve[-1][0] == (one.cut or 12) for one in own)
 
 
-def test_every_candidate_has_its_own_learning_rate(backbone, prepared, tmp_path):
+def test_every_candidate_has_its_own_learning_rate_and_its_head_a_share(backbone, prepared, tmp_path):
     """One step of Adam moves every number by the learning rate, whatever the gradient."""
     model, task = backbone("bert"), prepared("intent")
     candidates = [Candidate("scratch", 3, 0, rate, 0) for rate in (1e-3, 1e-2)]
-    settings = replace(SETTINGS, steps=1, warmup=0.0, evaluate_every=1)
-    begun = start_for(model).scratch(model, 3, 0, 0)
+    settings = replace(SETTINGS, steps=1, warmup=0.0, evaluate_every=1, head_share=0.1)
+    prompt = start_for(model).scratch(model, 3, 0, 0)
+    weight = HeadBank([task.head("mean")], model.info.width, [0]).weights[0]
     for one in train(model, task, candidates, tmp_path, settings):
-        moved = (one.prompt - begun).abs()
-        typical = float(moved[moved > 0].median())
-        assert typical == pytest.approx(one.candidate.learning_rate, rel=0.01)
+        for after, before, share in ((one.prompt, prompt, 1.0), (one.weight, weight, 0.1)):
+            moved = (after - before).abs()
+            typical = float(moved[moved > 0].median())
+            assert typical == pytest.approx(share * one.candidate.learning_rate, rel=0.01)
 
 
 def test_the_same_seed_gives_the_same_prompts_to_the_last_bit(backbone, prepared, tmp_path):

@@ -43,7 +43,7 @@ def test_defaults_are_filled_in(write):
     assert config.backbone.model == "minilm"
     assert config.pretrain.batch_tokens == 1024
     assert config.pretrain.batch_rows is None
-    assert config.adapt.lengths == (8, 16, 32)
+    assert config.adapt_for("intent").lengths == (8, 16, 32)
     assert (config.adapt.first_layers, config.adapt.tolerance, config.adapt.room) == ("auto", 0.002, 64)
     assert (config.adapt.halving.factor, config.adapt.halving.brackets) == (4, 1)
     assert config.pretrain.nested
@@ -100,9 +100,25 @@ def test_depths_are_layers_or_auto(write):
 
 
 def test_a_tasks_own_adaptation_changes_only_what_it_names(write):
-    config = load_config(write(GOOD + "adapt: {steps: 99, lengths: [4]}\n"))
-    assert config.adapt_for("intent") == config.adapt
-    assert config.adapt_for("slots") == config.adapt.model_copy(update={"steps": 7})
+    every = "adapt: {steps: 99, lengths: [4], learning_rates: [1e-3], head_share: 0.5, evaluate_every: 9}\n"
+    config = load_config(write(GOOD + every))
+    intent, slots = config.adapt_for("intent"), config.adapt_for("slots")
+    assert intent.model_dump() == config.adapt.model_dump()
+    assert slots == intent.model_copy(update={"steps": 7})
+
+
+def test_what_is_left_open_follows_from_what_the_task_answers(write):
+    text = GOOD.replace("adapt: {steps: 7}", "adapt: {lengths: [4]}")
+    config = load_config(write(text))
+    intent, slots = config.adapt_for("intent"), config.adapt_for("slots")
+    assert (config.adapt.lengths, config.adapt.steps, slots.lengths) == ("auto", "auto", (4,))
+    assert slots.steps > intent.steps  # a tag for every word takes more steps than a label for the sentence
+    assert slots.head_share < intent.head_share == 1.0
+    assert slots.evaluate_every == slots.steps // 10
+    given = load_config(write(text + "adapt: {steps: 30, learning_rates: [1e-3]}\n")).adapt_for("slots")
+    assert (given.steps, given.evaluate_every, given.head_share) == (30, 3, 1.0)  # the share goes with the rates
+    others = load_config(write(text + "prompt: {method: prompt_tuning}\n"))
+    assert others.adapt_for("slots").learning_rates == others.adapt_for("intent").learning_rates
 
 
 def test_so_does_a_section_inside_it(write):

@@ -81,7 +81,7 @@ class Pieces:
         graph = self.methods[method]
         if method != FINETUNE:
             return graph.candidates(task)
-        settings, seed = graph.config.adapt, graph.config.seed
+        settings, seed = graph.config.adapt_for(task), graph.config.seed
         return [bare(rate, seed + n) for rate in settings.learning_rates for n in range(settings.seeds)]
 
     def steps(self, task: str) -> int:
@@ -107,6 +107,7 @@ class Pieces:
                 "evaluate_every": settings.evaluate_every,
                 "patience": 0,  # equal steps are equal
                 "seed": graph.config.seed,
+                "head_share": graph.config.adapt_for(task).head_share,
             },
             "out": str(out),
         }

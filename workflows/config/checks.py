@@ -224,10 +224,10 @@ def _search_of_method(config: Config) -> Iterator[Problem]:
 @_check
 def _searches(config: Config) -> Iterator[Problem]:
     for path, settings in _search_sections(config):
-        yield from _repeated((*path, "lengths"), settings.lengths)
-        yield from _repeated((*path, "learning_rates"), settings.learning_rates)
-        if settings.first_layers != "auto":
-            yield from _repeated((*path, "first_layers"), settings.first_layers)
+        for key in ("lengths", "learning_rates", "first_layers"):
+            values = getattr(settings, key)
+            if values != "auto":
+                yield from _repeated((*path, key), values)
 
 
 @_check

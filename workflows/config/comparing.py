@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -54,7 +54,9 @@ class CompareSettings(Settings):
     learning_rates: dict[Text, Rates] = Field(default_factory=dict)
     """Method: its learning rates, of which dev chooses; a method that is not named has its usual one."""
 
-    def rates(self, method: str, own: str, adapted: tuple[float, ...]) -> tuple[float, ...]:
+    def rates(
+        self, method: str, own: str, adapted: Literal["auto"] | tuple[float, ...]
+    ) -> Literal["auto"] | tuple[float, ...]:
         """A method's learning rates. own: the config's method, which goes by those of `adapt`."""
         if method in self.learning_rates:
             return self.learning_rates[method]

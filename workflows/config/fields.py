@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, core_schema
 
 
 class Settings(BaseModel):
@@ -56,6 +57,20 @@ def _all_or_names(value: Any) -> Any:
 Attention = Literal["encoder", "decoder", "cross"]
 
 
+@dataclass(frozen=True)
+class _OrAuto:
+    """Accepts `auto` too. No union: a mistake inside a list would be told once per type, without its place."""
+
+    type: Any
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_wrap_validator_function(
+            lambda value, check: value if value == "auto" else check(value),
+            handler.generate_schema(self.type),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value),
+        )
+
+
 def _one_or_more(value: Any) -> Any:
     words = [value] if isinstance(value, str) else value
     if isinstance(words, list | tuple) and words and all(isinstance(word, str) and word.strip() for word in words):
@@ -92,3 +107,7 @@ Attentions = Annotated[Literal["auto"] | tuple[Attention, ...], BeforeValidator(
 Lengths = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False, min_length=1)]
 Counts = Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]
 Rates = Annotated[tuple[Rate, ...], Field(strict=False, min_length=1)]
+AutoLengths = Annotated[Literal["auto"] | tuple[int, ...], _OrAuto(Lengths)]
+AutoRate = Annotated[Literal["auto"] | float, _OrAuto(Rate)]
+AutoRates = Annotated[Literal["auto"] | tuple[float, ...], _OrAuto(Rates)]
+AutoCount = Annotated[Literal["auto"] | int, auto_or_count(1)]

@@ -13,7 +13,14 @@ from pydantic import Field, field_serializer
 from workflows.config.comparing import CompareSettings
 from workflows.config.fields import Attention, Attentions, Count, Settings, Text, Words, auto_or_count, put_over
 from workflows.config.operating import BoundSettings, GateSettings, RetrainSettings
-from workflows.config.training import AdaptSettings, CandidateSettings, EnsembleSettings, PretrainSettings
+from workflows.config.training import (
+    Adaptation,
+    AdaptSettings,
+    CandidateSettings,
+    EnsembleSettings,
+    PretrainSettings,
+)
+from workflows.config.usual import settle
 
 if TYPE_CHECKING:
     from pipeline.prompts import Recipe
@@ -316,11 +323,12 @@ class Config(Settings):
         """The tasks as the library takes them, in the order of the file."""
         return [task.spec(self.seed, self.prompt) for task in self.tasks]
 
-    def adapt_for(self, name: str) -> AdaptSettings:
-        """`adapt` with what the task itself says put over it."""
-        own = self.task(name).adapt
-        settings = self.adapt if own is None else put_over(self.adapt, own)
-        return settings.model_copy(update=NOTHING_TRAINED) if self.prompt.method == "hard" else settings
+    def adapt_for(self, name: str) -> Adaptation:
+        """`adapt` with what the task itself says put over it, and what suits its type where both say auto."""
+        task = self.task(name)
+        own = self.adapt if task.adapt is None else put_over(self.adapt, task.adapt)
+        settled = settle(own, task.type, self.prompt.method)
+        return settled.model_copy(update=NOTHING_TRAINED) if self.prompt.method == "hard" else settled
 
     def gate_for(self, name: str) -> GateSettings:
         """`gate` with the task's own bounds put over it."""

@@ -6,7 +6,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from workflows.config.fields import Count, Fraction, Layers, Lengths, Rate, Rates, Settings, TaskNames, Workers
+from workflows.config.fields import (
+    AutoCount,
+    AutoLengths,
+    AutoRate,
+    AutoRates,
+    Count,
+    Fraction,
+    Layers,
+    Lengths,
+    Rate,
+    Rates,
+    Settings,
+    TaskNames,
+    Workers,
+)
 
 DEFAULT_BATCH_TOKENS = 1024
 
@@ -21,25 +35,28 @@ class HalvingSettings(Settings):
 
 
 class CandidateSettings(Settings):
-    """How one task is adapted: the candidates, and the training of each."""
+    """How one task is adapted: the candidates, and the training of each. What is `auto` is in `usual`."""
 
-    lengths: Lengths = (8, 16, 32)
+    lengths: AutoLengths = "auto"
     """Prompt lengths to search over, in places; 0 is a linear head alone."""
     first_layers: Layers = "auto"
     """Lowest prompted layers to search over; auto: the shared prompt's own layer if prompt.first_layer is a number,
     else three depths: all layers, the upper half, the top sixth."""
-    learning_rates: Rates = (1e-2,)
+    learning_rates: AutoRates = "auto"
     """Learning rates to search over."""
     seeds: Count = 1
     """Candidates per length, depth and learning rate."""
-    steps: Count = 200
+    head_share: AutoRate = "auto"
+    """Of a learning rate, what the head takes: one that learns fast leaves the prompt nothing to learn. auto: 1 where
+    learning_rates are given."""
+    steps: AutoCount = "auto"
     """Training steps, at most."""
     batch_rows: Count = 16
     """Rows per step and candidate."""
     warmup: Fraction = 0.1
     """Share of the steps in which the learning rate rises from zero."""
-    evaluate_every: Count = 20
-    """Steps between two looks at dev."""
+    evaluate_every: AutoCount = "auto"
+    """Steps between two looks at dev; auto: a tenth of them all."""
     patience: Count = 4
     """A candidate stops after this many looks at dev without a better one."""
     tolerance: Annotated[float, Field(ge=0)] = 0.002
@@ -61,6 +78,16 @@ class AdaptSettings(CandidateSettings):
     """Candidates that train in one batch; when some leave, the next task's come in."""
     checkpoint_every: Count = 50
     """Steps of a batch between two checkpoints."""
+
+
+class Adaptation(AdaptSettings):
+    """`AdaptSettings` as they are for one task: only the depths may be `auto`, which the backbone decides."""
+
+    lengths: Lengths
+    learning_rates: Rates
+    head_share: Rate
+    steps: Count
+    evaluate_every: Count
 
 
 class MixingSettings(Settings):
@@ -91,6 +118,8 @@ class PretrainSettings(Settings):
     """Tokens per step over all workers, about; 1024 when batch_rows is not given either."""
     learning_rate: Rate = 1e-2
     """Highest learning rate."""
+    head_share: Rate = 1.0
+    """Of the learning rate, what the heads take."""
     warmup: Fraction = 0.1
     """Share of the steps in which the learning rate rises from zero."""
     nested: bool = True

@@ -58,6 +58,7 @@ def pretrain_payload(graph: RunGraph, out: Path, sharding: str, rows: int) -> di
             "rows": rows,
             "learning_rate": config.pretrain.learning_rate,
             "warmup": config.pretrain.warmup,
+            "head_share": config.pretrain.head_share,
             "exponent": config.pretrain.mixing.exponent,
             "cap": config.pretrain.mixing.cap,
             "seed": config.seed,
@@ -124,6 +125,7 @@ def _search(graph: RunGraph, part: Part) -> dict[str, Any]:
             "patience": settings.patience,
             "seed": graph.config.seed,
             "halving": settings.halving.factor if settings.halving is not None else 0,
+            "head_share": settings.head_share,
         },
         "out": str(part.folder(graph.stages[f"adapt/{part.task}"].partial(graph.folder))),
     }
@@ -140,6 +142,7 @@ def ensemble_payload(graph: RunGraph, task: str, out: Path) -> dict[str, Any]:
         "warmup": settings.warmup,
         "evaluate_every": settings.evaluate_every,
         "seed": graph.config.seed,
+        "head_share": settings.head_share,
     }
     return {
         **_trained(graph, task),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable
@@ -43,7 +44,8 @@ def prepared(name: str, rows: int = ROWS) -> PreparedTask:
         lines = (DATASETS / name / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
         random.Random(0).shuffle(lines)
         (folder / f"{split}.jsonl").write_text("\n".join(lines[:most]) + "\n", encoding="utf-8")
-    kind = "pair" if '"text_a"' in (folder / "train.jsonl").read_text(encoding="utf-8")[:500] else "classification"
+    columns = json.loads((folder / "dev.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    kind = "token" if "tags" in columns else "pair" if "text_a" in columns else "classification"
     source = DataSource(path=str(folder), rows=rows)
     task = load_task(TaskSpec(name, kind, source, max_tokens=128, unseen_labels="count"), folder / "cache")
     info = describe("minilm")
