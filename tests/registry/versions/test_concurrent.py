@@ -14,7 +14,7 @@ import pytest
 from pipeline.registry import Promotion, PromptRegistry
 from tests.registry.made import INTENT, backbone_of, make_artifact
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PEOPLE, EACH = 3, 2
 
 
