@@ -10,8 +10,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 # All are forked from one process that has imported what takes seconds to import, and has run none of it.
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
     [
         "workflows.run",
         "workflows.retrain.retrain",
@@ -25,7 +25,7 @@ _FORKS.set_forkserver_preload(
 
 def start(function: Callable[..., None], *arguments: Any) -> BaseProcess:
     """Starts `function(*arguments)`, both such that another process can import them, with this one's environment."""
-    process = _FORKS.Process(target=_inside, args=(dict(os.environ), function, arguments))
+    process = FORKS.Process(target=_inside, args=(dict(os.environ), function, arguments))
     process.start()
     return process
 

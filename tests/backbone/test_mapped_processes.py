@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -15,9 +14,8 @@ from pipeline.backbone import describe, mapped
 from pipeline.backbone.load import DTYPES, read_weights
 from pipeline.backbone.mapped import read_mapped
 from tests.backbone.test_mapped import answer, info_of, only_file
+from tests.forks import FORKS
 from tests.tiny import tiny_backbone
-
-SPAWN = multiprocessing.get_context("spawn")
 
 
 def race(folder, model, started):
@@ -43,7 +41,7 @@ def race(folder, model, started):
 def test_of_two_processes_at_once_one_writes_and_both_work(tmp_path):
     folder, started = tmp_path / "weights", tmp_path / "started"
     started.mkdir()
-    with ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
+    with ProcessPoolExecutor(2, mp_context=FORKS) as pool:
         jobs = [pool.submit(race, str(folder), str(tiny_backbone("bert")), str(started)) for _ in range(2)]
         (first, one), (second, other) = [job.result() for job in jobs]
     assert sorted([first, second]) == [0, 1]
@@ -75,7 +73,7 @@ def test_a_second_process_has_no_copy_of_its_own(tmp_path):
     here = [read_mapped(info_of("minilm"), dtype, tmp_path) for dtype in DTYPES]
     for model in here:
         touch(model)
-    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+    with ProcessPoolExecutor(1, mp_context=FORKS) as pool:
         found = pool.submit(memory, str(tmp_path)).result()
     for size, _, growth in found.values():
         assert size > 40e6 and growth < size / 2, found
