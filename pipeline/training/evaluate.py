@@ -6,7 +6,7 @@ final test are one forward pass each (Lester et al. 2021, section 6: "a single f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,8 +86,7 @@ def answer_split(
     for done, indices in enumerate(batches, start=1):
         place = torch.from_numpy(np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in indices]))
         rows = split_rows(model, task, split, indices, begins, trunks)
-        together = max(1, TOKENS_PER_FORWARD // rows.input_ids.numel())  # members in one pass
-        for some in (group[i : i + together] for group in groups.values() for i in range(0, len(group), together)):
+        for some in _passes(groups, *rows.input_ids.shape):
             answers = model(_under(rows, [members[k] for k in some]))
             by_head = dict(zip(answers.heads, answers.logits, strict=True))
             for k in some:
@@ -118,6 +117,13 @@ def _alike(model: PromptedModel, members: Sequence[Member]) -> dict[tuple[int, i
     for k, (prompt, _) in enumerate(members):
         groups.setdefault((firsts[prompt], lengths[prompt]), []).append(k)
     return groups
+
+
+def _passes(groups: Mapping[tuple[int, int], list[int]], rows: int, tokens: int) -> Iterator[list[int]]:
+    """Members that answer side by side: as many as keep a pass of `rows` × `tokens` for each within bounds."""
+    for (_, places), group in groups.items():
+        together = max(1, TOKENS_PER_FORWARD // (rows * (tokens + places)))
+        yield from (group[i : i + together] for i in range(0, len(group), together))
 
 
 def split_rows(

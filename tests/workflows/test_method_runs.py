@@ -9,6 +9,7 @@ import pytest
 from pipeline.registry import Predictor, load_artifact, open_backbone
 from pipeline.tasks import PreparedTask
 from pipeline.training.results import load_shared
+from pipeline.training.similarity import nearest_source
 from tests.workflows.small import fingerprints, small_config
 from workflows.config.load import load_config
 from workflows.plan import make_plan
@@ -95,3 +96,8 @@ def test_retrieval_shows_its_matrix_and_names_no_task_its_own_source(done):
     assert f"{shared.similarity['same_issue']['intent']:.3f}" in report
     parent = load_artifact(config.run_folder / "pretrain/artifact")
     assert len(parent.members) == 2  # the two that others may start from
+    for folder in config.run_folder.glob("evaluate/*/artifact"):
+        manifest = load_artifact(folder).manifest
+        chosen = nearest_source(manifest.name, shared.similarity, config.pretrain_tasks)
+        started = any(one.kind == "shared" for one in manifest.parents)
+        assert manifest.training.get("retrieved") == (chosen if started else None)

@@ -22,6 +22,7 @@ from pipeline.registry import (
 from pipeline.tasks import PreparedTask
 from pipeline.training.candidates import Trained
 from pipeline.training.results import load_shared, load_trained
+from pipeline.training.similarity import nearest_source
 from workflows.stages.graph import RunGraph, code_version
 from workflows.stages.payloads import DISTILLED
 from workflows.stages.stage import read_record
@@ -98,7 +99,13 @@ def _save(
         task=_identity(graph, prepared),
         data=dict(prepared.fingerprints),
         metrics={"dev": {metric: figures["dev"]}, "test": figures["test"]},
-        training={"adapt": how, "candidates": candidates, "seed": graph.config.seed, "code": code_version()},
+        training={
+            "adapt": how,
+            "candidates": candidates,
+            "seed": graph.config.seed,
+            "code": code_version(),
+            **_retrieved(graph, name, chosen),
+        },
         parents=(
             *_parents(graph, chosen),
             *(Parent(kind="task", name=name, fingerprint=one.manifest.fingerprint) for one in made_from),
@@ -125,6 +132,14 @@ def _parents(graph: RunGraph, chosen: Sequence[Trained]) -> tuple[Parent, ...]:
     assert graph.shared_folder is not None
     shared = load_artifact(graph.shared_folder / WINNER)
     return (Parent(kind="shared", name=SHARED_PROMPT, fingerprint=shared.manifest.fingerprint),)
+
+
+def _retrieved(graph: RunGraph, name: str, chosen: Sequence[Trained]) -> dict[str, str]:
+    """Of a retrieval, the source task whose prompt this task's began with."""
+    if graph.shared_folder is None or not any(one.candidate.start == "shared" for one in chosen):
+        return {}
+    shared = load_shared(graph.shared_folder)
+    return {"retrieved": nearest_source(name, shared.similarity, graph.config.pretrain_tasks)} if shared.own else {}
 
 
 def _common(graph: RunGraph) -> dict[str, Any]:
