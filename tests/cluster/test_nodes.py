@@ -33,6 +33,8 @@ def test_a_node_killed_in_pretraining_and_in_adaptation_changes_nothing(tmp_path
     program = [sys.executable, str(Path(__file__).with_name("leaving_nodes.py")), str(peaceful), str(disturbed)]
     env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
+    # A dead node refuses its checks: Ray counts five, by default one in 3 s. A slow one has 10 s to answer each.
+    env["RAY_health_check_period_ms"] = "300"
     done = subprocess.run(program, env=env, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-4000:]
     told = json.loads(done.stdout.splitlines()[-1])

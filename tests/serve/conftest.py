@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.registry import PromptRegistry
+from tests.once import empty_registry
 from tests.registry.made import INTENT, SAME, SLOTS, backbone_of, make_shared
 from tests.serve.servers import MARKUP, Server, free_port, start
 from tests.serve.typed import CHALLENGERS, TYPED, made_of
@@ -18,7 +19,7 @@ from tests.serve.typed import CHALLENGERS, TYPED, made_of
 @pytest.fixture(scope="package")
 def server(ray_cluster, tmp_path_factory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("serve")
-    registry = PromptRegistry(f"sqlite:///{folder}/mlflow.db", prefix="served")
+    registry = PromptRegistry(empty_registry(folder), prefix="served")
     made = Server(f"http://127.0.0.1:{free_port()}", registry, folder)
     for seed, task in enumerate((INTENT, SAME, SLOTS, MARKUP), start=1):
         made.add(task, seed, "champion")

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.registry import PromptRegistry
+from tests.once import empty_registry
 from tests.registry.made import INTENT, SLOTS, backbone_of, make_artifact, make_shared
 from workflows.serve import champions as module
 from workflows.serve.app import _compute, _read
@@ -20,7 +21,7 @@ from workflows.serve.limits import Limits, Refusal, check_rows
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
-    return f"sqlite:///{tmp_path_factory.mktemp('champions')}/mlflow.db"
+    return empty_registry(tmp_path_factory.mktemp("champions"))
 
 
 @pytest.fixture

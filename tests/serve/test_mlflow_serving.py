@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.registry import Predictor, PromptRegistry, load_artifact
+from tests.once import empty_registry
 from tests.registry.made import INTENT, backbone_of, make_artifact
 from tests.serve.servers import free_port
 
@@ -22,7 +23,7 @@ TEXTS = ["cancel my order now", "the card is lost"]
 
 
 def test_mlflow_serves_a_registered_task(tmp_path):
-    registry = PromptRegistry(f"sqlite:///{tmp_path}/mlflow.db")
+    registry = PromptRegistry(empty_registry(tmp_path))
     make_artifact(tmp_path / "a", backbone_of("bert"), seed=5, **INTENT)
     registry.register(tmp_path / "a")
     port, log = free_port(), tmp_path / "log"

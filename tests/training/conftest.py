@@ -11,6 +11,7 @@ import pytest
 from pipeline.backbone import load_backbone
 from pipeline.tasks import DataSource, TaskSpec, load_task, prepare_task
 from pipeline.tasks.demo import DEMO_TASKS
+from tests.once import demo_folder
 from tests.tiny import tiny_backbone
 
 
@@ -26,7 +27,7 @@ def _backbone(family):
 
 @cache
 def _prepared(name, family, rows, room):
-    spec = TaskSpec(name=name, type=DEMO_TASKS[name].type, data=DataSource(demo=name, rows=rows))
+    spec = TaskSpec(name=name, type=DEMO_TASKS[name].type, data=DataSource(path=str(demo_folder(name, rows))))
     task = load_task(spec, _cache_folder())
     model = _backbone(family)
     context = None if model.info.context is None else model.info.context - room
@@ -41,5 +42,5 @@ def backbone():
 
 @pytest.fixture(scope="session")
 def prepared():
-    """(demo task, family, training rows, tokens left for input prompts) → the prepared task."""
+    """(demo task, family, training rows, tokens left for input prompts) → the prepared task, with few rows to ask."""
     return lambda name, family="bert", rows=24, room=0: _prepared(name, family, rows, room)

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
-from pipeline.tasks import HeadBank
+from pipeline.backbone import load_backbone
+from pipeline.tasks import HeadBank, PreparedTask
 from pipeline.training.answering import answer_together
 from pipeline.training.candidates import Candidate
 from pipeline.training.cohort import Cohort, CohortSettings
@@ -23,6 +21,7 @@ from pipeline.training.search import Search, SearchSettings
 from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld
+from tests.forks import killed
 from tests.training.worlds import Interrupted, Stop
 
 SETTINGS = SearchSettings(steps=8, rows=6, warmup=0.25, evaluate_every=4, patience=0, seed=3, head_share=0.5)
@@ -164,32 +163,23 @@ def test_resumed_equals_uninterrupted_to_the_last_bit(backbone, prepared, tmp_pa
         assert one.curve == other.curve and one.step == other.step
 
 
+class Killed(LocalWorld):
+    def event(self, **fields):
+        if fields.get("done") == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dies_training(model, folder, threads):
+    torch.set_num_threads(threads)
+    train(load_backbone(model), PreparedTask.load(folder / "task"), CANDIDATES, None, world=Killed(folder / "parts"))
+
+
 def test_a_killed_process_continues_from_its_checkpoint(backbone, prepared, tmp_path):
     """SIGKILL in the middle of training, then the same call again."""
     model, task = backbone("bert"), prepared("intent")
     whole = train(model, task, CANDIDATES, tmp_path / "whole")
     task.save(tmp_path / "task")
-    script = f"""
-import os, signal, torch
-from pathlib import Path
-from pipeline.backbone import load_backbone
-from pipeline.tasks import PreparedTask
-from pipeline.training.world import LocalWorld
-from tests.training.test_cohort import CANDIDATES, train
-class Killed(LocalWorld):
-    def event(self, **fields):
-        if fields.get("done") == 7:
-            os.kill(os.getpid(), signal.SIGKILL)
-torch.set_num_threads({torch.get_num_threads()})
-model = load_backbone({str(model.info.folder)!r})
-task = PreparedTask.load(Path({str(tmp_path / "task")!r}))
-train(model, task, CANDIDATES, None, world=Killed(Path({str(tmp_path / "parts")!r})))
-"""
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
+    killed(dies_training, str(model.info.folder), tmp_path, torch.get_num_threads())
     assert LocalWorld(tmp_path / "parts").latest().name == "00000006"
     resumed = train(model, task, CANDIDATES, tmp_path / "parts")
     for one, other in zip(whole, resumed, strict=True):

@@ -46,6 +46,20 @@ def choose(p, labels, size=5, order=None, offsets=None) -> Ensemble:
     return choose_ensemble(order, p, evidence_of(p, labels, offsets), offsets, size, accuracy(labels, offsets))
 
 
+def split(seed, candidates, skill, shared, rows=60, unseen=1000, sharpness=2.0):
+    """((p, labels) of dev, (p, labels) of test): logits of skill × gold + what all err alike + what each errs alone."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, rows + unseen)
+    alike, alone = rng.normal(size=(1, rows + unseen, 3)), rng.normal(size=(candidates, rows + unseen, 3))
+    logits = skill * np.eye(3)[labels] + math.sqrt(shared) * alike + math.sqrt(1 - shared) * alone
+    p, gold = torch.from_numpy(sharpness * logits).softmax(-1).float(), torch.from_numpy(labels)
+    return (p[:, :rows], gold[:rows]), (p[:, rows:], gold[rows:])
+
+
+def noise(seed, candidates=24):
+    return split(seed, candidates, skill=0.0, shared=0.0)
+
+
 def distributions(rows):
     return torch.tensor(rows, dtype=torch.float32)
 
@@ -223,79 +237,3 @@ def test_answers_of_unknown_labels_have_no_say(library, size):
 def test_an_ensemble_of_nothing_is_refused(order, size):
     with pytest.raises(ValueError):
         choose(torch.full((1, 2, 2), 0.5), torch.tensor([0, 1]), size, order)
-
-
-# What it is for: fresh data. Dev chooses, an independent test split of the same candidates says what that was worth.
-
-
-def split(seed, candidates, skill, shared, rows=60, unseen=1000, sharpness=2.0):
-    """((p, labels) of dev, (p, labels) of test): logits of skill × gold + what all err alike + what each errs alone."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 3, rows + unseen)
-    alike, alone = rng.normal(size=(1, rows + unseen, 3)), rng.normal(size=(candidates, rows + unseen, 3))
-    logits = skill * np.eye(3)[labels] + math.sqrt(shared) * alike + math.sqrt(1 - shared) * alone
-    p, gold = torch.from_numpy(sharpness * logits).softmax(-1).float(), torch.from_numpy(labels)
-    return (p[:, :rows], gold[:rows]), (p[:, rows:], gold[rows:])
-
-
-def noise(seed, candidates=24):
-    return split(seed, candidates, skill=0.0, shared=0.0)
-
-
-def naive(p, labels, size):
-    """Greedy on the metric, all judged on the rows it chose by: (dev score, members) of the best length."""
-    order, path, best = ranking(p, labels), [], (-1.0, [])
-    for _ in range(size):
-        scores = [(p[[*path, k]].mean(0).argmax(-1) == labels).double().mean().item() for k in order]
-        path.append(order[int(np.argmax(scores))])
-        best = max(best, (max(scores), list(path)), key=lambda one: one[0])
-    return best
-
-
-def simulate(make, seeds=50):
-    """Means over seeds: accuracy on dev and on test of the single best, the chosen ensemble and the naive one."""
-    figures = []
-    for seed in range(seeds):
-        dev, (p, labels) = make(seed)
-
-        def test(members, combine="mean", p=p, labels=labels):
-            return (COMBINATIONS[combine](p[list(members)]).argmax(-1) == labels).double().mean().item()
-
-        chosen, (optimism, greedy) = choose(*dev), naive(*dev, 5)
-        figures.append(
-            {
-                "single": test(ranking(*dev)[:1]),
-                "dev": chosen.score,
-                "held_out": chosen.held_out,
-                "test": test(chosen.members, chosen.combine),
-                "naive dev": optimism,
-                "naive test": test(greedy),
-            }
-        )
-    return {name: float(np.mean([one[name] for one in figures])) for name in figures[0]}
-
-
-def test_luck_on_dev_is_not_mistaken_for_skill():
-    mean = simulate(noise)
-    assert mean["test"] >= mean["single"] - 0.005
-    assert mean["dev"] < mean["naive dev"] - 0.03
-    assert mean["held_out"] - mean["test"] < 0.5 * (mean["naive dev"] - mean["naive test"])
-
-
-def test_an_expert_among_noise_is_not_diluted():
-    skill = np.array([2.0] + [0.0] * 23)[:, None, None]
-    mean = simulate(lambda seed: split(seed, 24, skill, shared=0.0))
-    assert mean["test"] >= mean["single"] - 0.005
-    assert mean["test"] > mean["naive test"] + 0.005
-    assert abs(mean["held_out"] - mean["test"]) < 0.01 < 0.03 < mean["naive dev"] - mean["naive test"]
-
-
-def test_where_candidates_err_apart_the_ensemble_is_better_on_fresh_data():
-    mean = simulate(lambda seed: split(seed, 24, skill=1.0, shared=0.5))
-    assert mean["test"] > mean["single"] + 0.03
-    assert mean["held_out"] - mean["test"] < 0.5 * (mean["naive dev"] - mean["naive test"])
-
-
-def test_where_candidates_err_alike_the_ensemble_costs_nothing():
-    mean = simulate(lambda seed: split(seed, 24, skill=1.5, shared=0.95, rows=100))
-    assert mean["test"] >= mean["single"] - 0.005

@@ -73,10 +73,10 @@ def test_all_methods_in_one_cohort_end_where_each_ends_alone(family, name, backb
             )
 
 
-@pytest.fixture
-def methods(backbone, prepared, tmp_path):
+@pytest.fixture(scope="module")
+def methods(backbone, prepared, tmp_path_factory):
     model, task = backbone("bert"), prepared("slots", room=8)
-    cohort = cohort_of(model, everything(model, task), LocalWorld(tmp_path))
+    cohort = cohort_of(model, everything(model, task), LocalWorld(tmp_path_factory.mktemp("methods")))
     return model, task, cohort, cohort.run()
 
 

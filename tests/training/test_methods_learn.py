@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
@@ -14,6 +15,7 @@ from pipeline.training.search import Search, SearchSettings
 from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld
+from tests.training.test_real_kinds import draw
 
 METHODS = {
     "deep": (Recipe(), 8, 1e-2),
@@ -27,9 +29,12 @@ METHODS = {
 @pytest.fixture(scope="module")
 def snips(backbone, shared_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("snips")
-    spec = TaskSpec("snips", "classification", DataSource(path=str(shared_data / "snips_intent"), rows=140))
-    task, model = load_task(spec, folder), backbone("minilm")
-    return prepare_task(task, model.tokenizer, context=64, cache_dir=folder)
+    for split, rows in (("train", 2000), ("dev", 250), ("test", 10)):
+        drawn = "\n".join(map(json.dumps, draw(shared_data, "snips_intent", split, rows)))
+        (folder / f"{split}.jsonl").write_text(drawn, encoding="utf-8")
+    spec = TaskSpec("snips", "classification", DataSource(path=str(folder), rows=140))
+    task, model = load_task(spec, folder / "cache"), backbone("minilm")
+    return prepare_task(task, model.tokenizer, context=64, cache_dir=folder / "cache")
 
 
 def test_every_method_learns_in_one_cohort(snips, backbone, tmp_path):

@@ -23,6 +23,9 @@ from tests.training.test_pretrain import SETTINGS, Rank
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("intent", "slots", "same_issue")
+FAMILIES = ("minilm", "bert", "llama")
+"""All share one start of DeepSpeed."""
+
 UPPER = replace(SETTINGS, first_layer=1)
 """Prompts above layer 0: what lies below runs once, without gradients, and is not gathered again."""
 
@@ -56,7 +59,6 @@ def work(folder: Path) -> None:
     """One of the two ranks: writes what it found, and what became of the backbone, on rank 0."""
     from pipeline.backbone.zero3 import load_sharded
 
-    torch.distributed.init_process_group("gloo")
     rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     backbone = load_sharded(describe((folder / "model").read_text()), "float32")
     before = backbone.checksum()
@@ -75,35 +77,44 @@ def work(folder: Path) -> None:
         torch.save({"found": found, "checksum": before, "unwritten": same}, folder / "found.pt")
 
 
-@pytest.mark.parametrize("family", ["minilm", "bert", "llama"])
-def test_sharded_equals_replicated(family, prepared, tmp_path):
+@pytest.fixture(scope="module")
+def worked(prepared, tmp_path_factory):
+    """A folder for each family, with its tasks and what two ranks found."""
     if what_zero3_lacks():
         pytest.skip(f"DeepSpeed cannot start here: {what_zero3_lacks()}")
-    for name in NAMES:
-        prepared(name, family, room=8).save(tmp_path / name)
-    (tmp_path / "model").write_text("minilm" if family == "minilm" else str(tiny_backbone(family)))
+    folder = tmp_path_factory.mktemp("sharded")
+    for family in FAMILIES:
+        for name in NAMES:
+            prepared(name, family, room=8).save(folder / family / name)
+        (folder / family / "model").write_text("minilm" if family == "minilm" else str(tiny_backbone(family)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     done = subprocess.run(
-        [*command, "tests.training.test_sharded", str(tmp_path)],
+        [*command, "tests.training.test_sharded", str(folder)],
         cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    answer = torch.load(tmp_path / "found.pt", weights_only=True)
-    backbone = load_backbone((tmp_path / "model").read_text())
-    one = Pretraining(backbone, load_tasks(tmp_path), SETTINGS, LocalWorld(tmp_path))
+    return folder
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sharded_equals_replicated(family, worked):
+    folder = worked / family
+    answer = torch.load(folder / "found.pt", weights_only=True)
+    backbone = load_backbone((folder / "model").read_text())
+    one = Pretraining(backbone, load_tasks(folder), SETTINGS, LocalWorld(folder))
     expected = gradients(one, one.batch_at(0), 1)
     for i, gradient in enumerate(expected):
         scale = gradient.abs().max()
         assert (answer["found"][f"dealt.{i}"] - gradient).abs().max() <= 1e-5 * scale
         assert (answer["found"][f"apart.{i}"] - gradient).abs().max() <= 1e-5 * scale
-    upper = Pretraining(backbone, load_tasks(tmp_path), UPPER, LocalWorld(tmp_path))
+    upper = Pretraining(backbone, load_tasks(folder), UPPER, LocalWorld(folder))
     for i, gradient in enumerate(gradients(upper, upper.batch_at(0), 1)):
         assert (answer["found"][f"upper.{i}"] - gradient).abs().max() <= 1e-5 * gradient.abs().max()
-    among = Pretraining(backbone, load_tasks(tmp_path), SETTINGS, LocalWorld(tmp_path), AMONG)
+    among = Pretraining(backbone, load_tasks(folder), SETTINGS, LocalWorld(folder), AMONG)
     for i, gradient in enumerate(gradients(among, among.batch_at(0), 1)):
         assert (answer["found"][f"among.{i}"] - gradient).abs().max() <= 1e-5 * gradient.abs().max()
     assert answer["unwritten"] and answer["checksum"] == backbone.checksum()
@@ -115,4 +126,6 @@ def test_sharded_equals_replicated(family, prepared, tmp_path):
 
 
 if __name__ == "__main__":
-    work(Path(sys.argv[1]))
+    torch.distributed.init_process_group("gloo")
+    for family in FAMILIES:
+        work(Path(sys.argv[1]) / family)

@@ -6,6 +6,7 @@ import json
 import random
 from pathlib import Path
 
+from tests.once import empty_registry
 from tests.tiny import tiny_backbone
 
 VERBS, NOUNS = ("order", "cancel", "refund"), ("phone", "laptop", "card")
@@ -32,6 +33,7 @@ def make_desk(folder: Path, **changes: str) -> Path:
     """Writes config and rows to `folder`; `changes` replace pieces of the config's text. Returns the config's path."""
     write_intent(folder)
     write_things(folder)
+    empty_registry(folder)
     text = CONFIG.format(folder=folder, model=tiny_backbone("bert"))
     for before, after in changes.items():
         assert before in text, before

@@ -1,9 +1,11 @@
-"""A whole run, small: a tiny random backbone, three demo tasks, a few steps."""
+"""A whole run, small: a tiny random backbone, three demo tasks of which few rows are asked, a few steps."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from tests.once import demo_folder, empty_registry
 from tests.tiny import tiny_backbone
 
 CONFIG = """
@@ -24,10 +26,15 @@ registry: {{uri: "sqlite:///{storage}/mlflow.db"}}
 
 
 def small_config(folder: Path, **changes: str) -> Path:
-    """Writes the config to `folder` and returns its path; `changes` replace pieces of its text."""
+    """Writes the config to `folder`, with an empty registry, and returns its path; `changes` replace pieces of its
+    text."""
     text = CONFIG.format(storage=folder, model=tiny_backbone("bert"))
     for before, after in changes.items():
         text = text.replace(before, after)
+    text = re.sub(
+        r"{demo: (\w+), rows: (\d+)}", lambda found: f"{{path: {demo_folder(found[1], int(found[2]))}}}", text
+    )
+    empty_registry(folder)
     file = folder / "small.yaml"
     file.write_text(text, encoding="utf-8")
     return file

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from pipeline.registry import PromptRegistry
+from tests.once import empty_registry
 from tests.registry.made import INTENT, backbone_of, make_artifact
 from workflows.cli.app import main
 
@@ -15,7 +16,7 @@ from workflows.cli.app import main
 def address(tmp_path_factory):
     """A database with versions 1 to 3 of intent; 1 is its champion."""
     folder = tmp_path_factory.mktemp("registered")
-    registry = PromptRegistry(f"sqlite:///{folder}/mlflow.db")
+    registry = PromptRegistry(empty_registry(folder))
     for seed in (1, 2, 3):
         make_artifact(folder / f"a{seed}", backbone_of("bert"), seed=seed, **INTENT)
         registry.register(folder / f"a{seed}", alias="champion" if seed == 1 else None)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cluster import places
 from tests.tiny import tiny_backbone
-from tests.workflows.test_plan import ROWS, write_task
+from tests.workflows.two_tasks import ROWS, write_task
 from workflows.cli.plan_text import render
 from workflows.config.load import load_config
 from workflows.plan import make_plan

@@ -5,22 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
 
 from pipeline.errors import InputError
 from pipeline.registry import PromptRegistry
 from pipeline.registry.versions.notes import noted_versions
+from tests.forks import killed
 from tests.workflows.desk import make_desk, write_intent, write_things
 from workflows.config.load import load_config
 from workflows.retrain.retrain import retrain
 from workflows.stages import workers
 
-ROOT = Path(__file__).parents[2]
 DAY = date(2026, 3, 1)
 
 
@@ -162,23 +159,19 @@ def test_one_failing_task_leaves_the_others_promoted(tmp_path, monkeypatch):
         retrain(config, as_of=DAY)
 
 
+def dies_evaluating(file):
+    def die(event):
+        if (event["stage"], event.get("task"), event.get("done")) == ("evaluate", "things", 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    retrain(load_config(file), as_of=DAY, on_event=die)
+
+
 def test_killed_in_the_middle_the_same_command_ends_with_the_same_champions(desk, tmp_path):
     """SIGKILL leaves the lease behind: who waits for it gets it after its silence and continues from what is done."""
     _, undisturbed, *_ = desk
     file = make_desk(tmp_path)
-    script = f"""
-import os, signal
-from datetime import date
-from workflows.config.load import load_config
-from workflows.retrain.retrain import retrain
-def die(event):
-    if (event["stage"], event.get("task"), event.get("done")) == ("evaluate", "things", 1):
-        os.kill(os.getpid(), signal.SIGKILL)
-retrain(load_config({str(file)!r}), as_of=date(2026, 3, 1), on_event=die)
-"""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    died = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert died.returncode == -signal.SIGKILL, died.stderr[-3000:]
+    killed(dies_evaluating, file)
     config = load_config(file)
     notes = []
     found = retrain(config, as_of=DAY, overlap="queue", on_event=lambda event: notes.append(str(event.get("note"))))

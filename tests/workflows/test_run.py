@@ -5,22 +5,19 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import InputError
 from pipeline.registry import PromptRegistry, load_artifact
+from tests.forks import killed
 from tests.workflows.small import fingerprints, small_config
 from workflows.config.load import load_config
 from workflows.run import run
 from workflows.stages import workers
 from workflows.stages.graph import build_graph
 from workflows.stages.stage import Status
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -128,21 +125,15 @@ def test_two_runs_in_one_folder_are_refused(undisturbed):
             run(config)
 
 
-def killed_in(config: Path, stage: str, task: str | None, done: int) -> None:
-    """Runs the config in a process of its own that kills itself at an event."""
-    script = f"""
-import os, signal
-from workflows.config.load import load_config
-from workflows.run import run
-def die(event):
-    trunk = str(event.get("note")).startswith("trunk")  # what is told before the first step
-    if not trunk and (event["stage"], event.get("task"), event.get("done")) == ({stage!r}, {task!r}, {done!r}):
-        os.kill(os.getpid(), signal.SIGKILL)
-run(load_config({str(config)!r}), on_event=die)
-"""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done_ = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done_.returncode == -signal.SIGKILL, done_.stderr[-3000:]
+def dies_at(config: Path, stage: str, task: str | None, done: int) -> None:
+    """Runs the config until an event, and kills its own process there."""
+
+    def die(event):
+        trunk = str(event.get("note")).startswith("trunk")  # what is told before the first step
+        if not trunk and (event["stage"], event.get("task"), event.get("done")) == (stage, task, done):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run(load_config(config), on_event=die)
 
 
 def test_killed_in_each_stage_ends_with_the_same_artifacts(undisturbed, tmp_path):
@@ -151,15 +142,15 @@ def test_killed_in_each_stage_ends_with_the_same_artifacts(undisturbed, tmp_path
     config, summary, _ = undisturbed
     file = small_config(tmp_path)
     run_folder = tmp_path / "small"
-    killed_in(file, "pretrain", None, 5)
+    killed(dies_at, file, "pretrain", None, 5)
     assert (run_folder / "pretrain.partial/checkpoints/checkpoints/00000004").is_dir() and not (
         run_folder / "pretrain"
     ).exists()
-    killed_in(file, "adapt", "slots", 3)
+    killed(dies_at, file, "adapt", "slots", 3)
     assert list(run_folder.glob(".cohorts/*/checkpoints/00000002")) and not (run_folder / "adapt/slots").exists()
-    killed_in(file, "ensemble", "same_issue", 1)
-    killed_in(file, "evaluate", "intent", 1)
-    killed_in(file, "register", None, 2)
+    killed(dies_at, file, "ensemble", "same_issue", 1)
+    killed(dies_at, file, "evaluate", "intent", 1)
+    killed(dies_at, file, "register", None, 2)
     resumed = run(load_config(file))
     assert fingerprints(run_folder) == fingerprints(config.run_folder)
     assert [row.test for row in resumed.rows] == [row.test for row in summary.rows]

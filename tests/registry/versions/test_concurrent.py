@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from pipeline.registry import Promotion, PromptRegistry
+from tests.forks import start
 from tests.registry.made import INTENT, backbone_of, make_artifact
+from tests.registry.promoters import promote
 
-ROOT = Path(__file__).parents[2]
 PEOPLE, EACH = 3, 2
 
 
@@ -33,19 +30,11 @@ def raced(opened, served, tmp_path_factory):
                 PromptRegistry(uri, "raced").register(folder / f"a{seed}", alias="champion" if seed == 1 else None)
         shared = {"everybody": PEOPLE, "folder": str(folder), "fresh": f"sqlite:///{folder}/fresh/mlflow.db"}
         shared |= {"registries": registries, "artifact": str(folder / "a5"), "each": EACH}
-        started = [
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.registry.promoters", json.dumps({**shared, "me": me})],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for me in range(PEOPLE)
-        ]
-        errors = [process.communicate(timeout=400)[1] for process in started]
+        started = [start(promote, {**shared, "me": me}) for me in range(PEOPLE)]
+        for process in started:
+            process.join(400)
         # The first time a new database was opened by all at once its tables came out wrong for all but one.
-        assert [process.returncode for process in started] == [0] * PEOPLE, "\n".join(errors)[-4000:]
+        assert [process.exitcode for process in started] == [0] * PEOPLE
         told = [json.loads((folder / f"told-{me}.json").read_text()) for me in range(PEOPLE)]
         yield {uri: [one[uri] for one in told] for uri in registries}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.registry import Predictor, load_artifact
 from tests.registry.made import INTENT, SAME, SLOTS, backbone_of, make_artifact
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 CALLER = """
 import json, sys
