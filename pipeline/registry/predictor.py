@@ -20,13 +20,13 @@ from torch import Tensor
 from pipeline.backbone import Backbone, load_backbone
 from pipeline.errors import InputError, InputErrors, nearest, raise_all
 from pipeline.model import PromptedModel, bank_on
+from pipeline.model.writing import write
 from pipeline.prompts import COMBINATIONS, parse_layout
 from pipeline.registry.artifact import Artifact, check_backbone
 from pipeline.registry.manifest import BackboneIdentity
 from pipeline.registry.rows import RowReader
 from pipeline.tasks import Decoding, Example, Head, HeadBank, collate, length_batches
 from pipeline.tasks.types.generation import question
-from pipeline.writing import write
 
 TOKENS_PER_FORWARD = 8192
 """Of the widest batch before its rows are repeated per member: long rows share batches with fewer others."""

@@ -18,13 +18,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pipeline.backbone import Backbone, BackboneInfo, PromptStates
-from pipeline.errors import InputError
-from pipeline.prompts import Encoder, Layout, PromptBank, arrange
+from pipeline.model.input_prompts import check_room, read_with_input_prompts
+from pipeline.model.pooling import read_vectors
+from pipeline.model.wording import decode_texts, decode_words, read_tokens, read_words
+from pipeline.prompts import Encoder, Layout, PromptBank
 from pipeline.tasks import Answers, Batch, HeadBank
-from pipeline.wording import decode_texts, decode_words, read_tokens, read_words
 
 
 def bank_on(
@@ -85,7 +85,7 @@ class PromptedModel(nn.Module):
         else:
             said = read_words(self.backbone, self.heads, batch, hidden)
         row, column = batch.answer[batch.example].nonzero(as_tuple=True)  # [A], [A]
-        vectors = self.vectors(hidden, mask, batch.head, row, column)
+        vectors = read_vectors(self.heads, hidden, mask, batch.head, row, column)
         said |= read_tokens(self.backbone, self.heads, vectors, batch.head[row])
         at = batch.example[row], column
         targets = None if batch.targets is None else batch.targets[at]  # [A, W]
@@ -122,13 +122,15 @@ class PromptedModel(nn.Module):
         if any(bank.moving[n] for n in chosen):
             by = torch.tensor([sizes[n] if bank.moving[n] else 0 for n in chosen], device=prompt.device)
             states.moved = by[states.index]  # [B]
-            self._check_room((mask.sum(1) + states.moved).where(states.moved > 0, 0))
+            check_room(self.backbone, (mask.sum(1) + states.moved).where(states.moved > 0, 0))
         types = None if batch.token_type_ids is None else batch.token_type_ids[example]
         if any(bank.layouts[n] for n in chosen):
             shallow = [0 if bank.layouts[n] is None else length for n, length in zip(chosen, lengths, strict=True)]
             head = batch.head[place] if moved else batch.head
             soft, answer = None if batch.soft is None else batch.soft[example], batch.answer[example]
-            found = self._with_input_prompts(bank, chosen, shallow, ids, mask, types, states, head, soft, answer)
+            found = read_with_input_prompts(
+                self.backbone, self.heads, bank, chosen, shallow, ids, mask, types, states, head, soft, answer
+            )
         else:
             hidden = self.backbone(ids, mask, types, prompts=states)
             found = hidden, hidden, mask
@@ -154,59 +156,6 @@ class PromptedModel(nn.Module):
             absent=absent,
         )
 
-    def _with_input_prompts(
-        self,
-        bank: PromptBank,
-        chosen: Sequence[int],
-        places: Sequence[int],
-        ids: Tensor,
-        mask: Tensor,
-        types: Tensor | None,
-        states: PromptStates,
-        head: Tensor,
-        soft: Tensor | None,
-        answer: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Hidden states [B, T, M] of the rows' own tokens; on the way the rows are as wide as their prompts make them,
-        [B, W, M], which is given, too, with which tokens there are, [B, W].
-
-        So whatever reads answers finds them where the task put them: no soft token is pooled or labelled (PEFT pools
-        one, and does not shift labels). Where a template says where the answer is read, and where a decoder has seen a
-        whole row only at its last, soft, token, a sentence reads there.
-        """
-        tokenizer = self.backbone.tokenizer
-        layouts = [bank.layouts[n] for n in chosen]
-        special = torch.tensor(tokenizer.all_special_ids, device=ids.device)
-        pad, label = tokenizer.pad_token_id or 0, tokenizer.mask_token_id
-        # A decoder writes on from its row: the prompt stands around what is read, and what is written comes behind it.
-        written = self.heads.written[head] & (not self.backbone.info.decodes)  # [B]
-        length = mask.sum(1)
-        text = (answer.int().argmax(1) + 1).where(written, length)
-        wide = arrange(ids, mask, types, states.index, layouts, places, special, pad, label, soft, text)
-        self._check_room(wide.last + 1)
-        vectors = bank.vectors(chosen, places).index_select(0, wide.source)  # [S, E]
-        beyond = wide.input_ids.shape[1] - ids.shape[1]
-        states.entering = {layer: F.pad(rows, (0, 0, 0, beyond)) for layer, rows in states.entering.items()}
-        hidden = self.backbone(
-            wide.input_ids, wide.attention_mask, wide.token_type_ids, prompts=states, inserted=(wide.place, vectors)
-        )  # [B, W, M]
-        read = wide.last.where((wide.read < 0) & self.heads.pooled(head, "last"), wide.read)  # [B]
-        read = torch.where(self.heads.pooled(head, "prompt"), wide.soft, read)
-        elsewhere = (self.heads.pooled(head) & (read >= 0))[:, None]
-        column = read[:, None].where(elsewhere, wide.column)  # [B, T]
-        at = torch.arange(ids.shape[1], device=ids.device).expand_as(column)
-        behind = (at + (wide.last + 1 - length)[:, None]).clamp(max=hidden.shape[1] - 1)  # of all that is put in
-        column = behind.where(written[:, None] & (at >= text[:, None] - 1), column)
-        own = hidden.gather(1, column[..., None].expand(-1, -1, hidden.shape[2]))
-        return own, hidden, wide.attention_mask
-
-    def _check_room(self, needed: Tensor) -> None:
-        """Raises InputError where rows take more positions, [B], than the backbone has."""
-        widest, most = int(needed.max()), self.backbone.info.context
-        if most is not None and widest > most:
-            hint = "these prompts take positions: leave room for them (max_tokens)"
-            raise InputError("a row has no room for its prompt", found=widest, expected=f"at most {most}", hint=hint)
-
     def _entering(self, batch: Batch, example: Tensor, firsts: list[int]) -> dict[int, Tensor]:
         """Layer → the activations [B_l, T, M] of the rows that enter there; those from layer 0 need none."""
         layers = sorted(set(firsts) - {0})
@@ -219,32 +168,3 @@ class PromptedModel(nn.Module):
             start, stop = firsts.index(layer), len(firsts) - firsts[::-1].index(layer)
             entering[layer] = known[layer][example[start:stop]]
         return entering
-
-    def vectors(self, hidden: Tensor, mask: Tensor, head: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        """What each answer reads: the hidden state at its position, or its sequence's pooled vector.
-
-        Args:
-            hidden: [B, T, M]. mask: [B, T]. head: [B]. row, column: [A], the answers' places in the batch.
-
-        Returns:
-            [A, M].
-        """
-        vectors = hidden[row, column]
-        for pooling, pool in (("mean", _mean), ("last", _last)):
-            pooled = self.heads.pooled(head, pooling)[row]  # [A] bool, one answer per sequence
-            if bool(pooled.any()):
-                vectors = vectors.index_copy(0, pooled.nonzero()[:, 0], pool(hidden, mask, row[pooled]))
-        return vectors
-
-
-def _mean(hidden: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
-    """The mean over the tokens of some rows [S]: hidden [B, T, M], mask [B, T] → [S, M]."""
-    weight = mask[rows].unsqueeze(1).to(hidden.dtype)  # [S, 1, T]
-    whole = hidden if len(rows) == len(hidden) else hidden[rows]
-    return torch.bmm(weight, whole).squeeze(1) / weight.sum(2)
-
-
-def _last(hidden: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
-    """The last token of some rows [S]: hidden [B, T, M], mask [B, T] → [S, M]."""
-    seen = mask[rows]  # [S, T]
-    return hidden[rows, seen.shape[1] - 1 - seen.flip(1).int().argmax(1)]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.backbone import PromptStates
 from pipeline.errors import InputError
-from pipeline.model import PromptedModel
+from pipeline.model.forward import PromptedModel
 from pipeline.padding import turned
 from pipeline.prompts import PromptBank, arrange
 from pipeline.tasks import Batch

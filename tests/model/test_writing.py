@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pipeline.backbone import load_backbone
 from pipeline.errors import InputError
 from pipeline.model import PromptedModel
+from pipeline.model.writing import write, write_tokens
 from pipeline.prompts import PromptBank, make_encoder, parse_layout
 from pipeline.tasks import HeadBank, collate, make_head
 from pipeline.tasks.decoding import Decoding
 from pipeline.tasks.encoding.encode import end_of_text
-from pipeline.writing import write, write_tokens
 from tests.conftest import SHARED
 from tests.families import language_model
 
@@ -90,7 +90,7 @@ def test_written_with_a_cache_as_step_by_step_without(family):
 @pytest.mark.parametrize("family", EVERY)
 def test_scores_at_every_step_are_those_of_one_pass(family):
     """The scores that `generate` sees, against teacher forcing on what it wrote: 1e-5 in fp32."""
-    from pipeline.writing import _Rows
+    from pipeline.model.writing import _Rows
 
     model = model_of(family)
     seen: list[torch.Tensor] = []
