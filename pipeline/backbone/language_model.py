@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.backbone.attention import SEAM, register_seam
-from pipeline.backbone.source import WEIGHT_PATTERNS, BackboneInfo, is_causal, read_config
+from pipeline.backbone.info import BackboneInfo
+from pipeline.backbone.source import WEIGHT_PATTERNS, is_causal, read_config
 from pipeline.errors import InputError
 
 

@@ -22,9 +22,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.backbone.attention import SEAM, register_seam
+from pipeline.backbone.info import BackboneInfo
 from pipeline.backbone.layers import Skipped, find_layers, relative_attention
 from pipeline.backbone.load import DTYPES, read_weights
-from pipeline.backbone.source import BackboneInfo, read_config
+from pipeline.backbone.source import read_config
 from pipeline.errors import InputError
 
 FORMAT = 1

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from pipeline.backbone.info import BackboneInfo
 from pipeline.backbone.language_model import EmptyModel, Given, find_own, read_tensor
-from pipeline.backbone.source import BackboneInfo
 
 if TYPE_CHECKING:
-    from pipeline.backbone.load import Backbone
+    from pipeline.backbone.frozen import Backbone
 
 
 class Vocabulary(nn.Module):

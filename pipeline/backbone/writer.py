@@ -25,7 +25,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from pipeline.backbone.attention import PromptStates
 from pipeline.backbone.embeddings import inserting
-from pipeline.backbone.load import Backbone
+from pipeline.backbone.frozen import Backbone
 
 Step = Callable[[Tensor, Tensor, Any, Tensor], Tensor]
 """New tokens [B, T], which columns of all so far are tokens [B, T'], the cache, each row's number [B] → scores of the

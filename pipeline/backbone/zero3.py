@@ -28,9 +28,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.backbone.load import Backbone, load_tokenizer, read_weights
+from pipeline.backbone.frozen import Backbone
+from pipeline.backbone.info import BackboneInfo
+from pipeline.backbone.load import load_tokenizer, read_weights
 from pipeline.backbone.sharding import cannot_share, search_path
-from pipeline.backbone.source import BackboneInfo
 
 _M_MMAP_THRESHOLD = -3
 MMAP_THRESHOLD = 1 << 20

@@ -2,16 +2,8 @@
 
 from pipeline.registry.artifact import Artifact, Member, check_backbone, copy_artifact, load_artifact, save_artifact
 from pipeline.registry.connection import tracking_uri
-from pipeline.registry.manifest import (
-    RESERVED_NAMES,
-    SHARED_PROMPT,
-    BackboneIdentity,
-    Facts,
-    Manifest,
-    Origin,
-    Parent,
-    TaskIdentity,
-)
+from pipeline.registry.identity import BackboneIdentity, TaskIdentity
+from pipeline.registry.manifest import RESERVED_NAMES, SHARED_PROMPT, Facts, Manifest, Origin, Parent
 from pipeline.registry.predictor import Predictor, ReadRow, open_backbone
 from pipeline.registry.runs.tracking import LoggedRun, RunRecord, TaskRecord, attach, log_run
 from pipeline.registry.versions.audit import Promotion

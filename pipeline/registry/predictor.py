@@ -23,7 +23,7 @@ from pipeline.model import PromptedModel, bank_on
 from pipeline.model.writing import write
 from pipeline.prompts import COMBINATIONS, parse_layout
 from pipeline.registry.artifact import Artifact, check_backbone
-from pipeline.registry.manifest import BackboneIdentity
+from pipeline.registry.identity import BackboneIdentity
 from pipeline.registry.rows import RowReader
 from pipeline.tasks import Decoding, Example, Head, HeadBank, collate, length_batches
 from pipeline.tasks.types.generation import question

@@ -18,7 +18,8 @@ from pipeline.tasks import PreparedTask
 from pipeline.training.candidates import Candidate
 from pipeline.training.finetune import FINETUNE, bare
 from workflows.config.comparing import SHARED, CompareSettings
-from workflows.config.settings import Config, PromptSettings
+from workflows.config.prompts import PromptSettings
+from workflows.config.settings import Config
 from workflows.config.sizes import check_sizes
 from workflows.plan import estimate
 from workflows.plan.work import Work

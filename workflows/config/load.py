@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import InputError, nearest, raise_all
-from workflows.config.checks import Problem, find_problems
+from workflows.config.checks import find_problems
 from workflows.config.overrides import apply_overrides
+from workflows.config.problems import Problem
 from workflows.config.settings import Config
 from workflows.config.yaml_source import Path_, YamlSource, parse, read_text
 

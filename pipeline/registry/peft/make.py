@@ -15,7 +15,8 @@ from torch import Tensor
 from pipeline.backbone import BackboneInfo
 from pipeline.errors import InputError, nearest, raise_all
 from pipeline.registry.artifact import Artifact, Member, save_artifact
-from pipeline.registry.manifest import RESERVED_NAMES, BackboneIdentity, Facts, Origin, Parent, TaskIdentity
+from pipeline.registry.identity import BackboneIdentity, TaskIdentity
+from pipeline.registry.manifest import RESERVED_NAMES, Facts, Origin, Parent
 from pipeline.registry.peft.base import base_pooler, find_base
 from pipeline.registry.peft.names import DECODERS, KINDS, PROMPT, TENSORS, HeadNames, check_family, head_names, unflat
 from pipeline.registry.peft.read import Adapter, Beside
