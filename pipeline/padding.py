@@ -33,3 +33,8 @@ def turned_place(place: Tensor, by: Tensor, width: int) -> Tensor:
     """Places [S] counted over all rows, row · T + column, in the turned rows."""
     row = place // width
     return row * width + (place % width - by[row]) % width
+
+
+def turned_rows(by: Tensor, ids: Tensor, mask: Tensor, types: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A batch's token ids, mask and segments, each [B, T], turned."""
+    return turned(ids, by), turned(mask, by), None if types is None else turned(types, by)

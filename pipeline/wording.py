@@ -118,7 +118,8 @@ def decode_texts(
     step = torch.arange(int(count.max()), device=ids.device)  # [U]
     column = (first[:, None] + step).clamp(max=ids.shape[1] - 1)  # [S, U]
     tokens, there = ids.gather(1, column), step < count[:, None]
-    tokens[:, 0] = backbone.model.config.decoder_start_token_id
+    config: Any = backbone.model.config
+    tokens[:, 0] = config.decoder_start_token_id
     written = backbone.decode(tokens, there, memory[rows], mask[rows], prompts=states(batch.prompt[rows]))  # [S, U, M]
     row, place = there.nonzero(as_tuple=True)
     return hidden.index_put((rows[row], column[row, place]), written[row, place])

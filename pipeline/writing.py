@@ -81,7 +81,8 @@ class _Rows:
         if self.backbone.info.decodes:
             inserted = self._inserted(soft)
             self.memory = self.backbone(ids, mask, prompts=self.states, inserted=inserted)  # [B, T, M], once
-            ids = torch.full_like(ids[:, :1], self.backbone.model.config.decoder_start_token_id)
+            config: Any = self.backbone.model.config
+            ids = torch.full_like(ids[:, :1], config.decoder_start_token_id)
             mask, soft = torch.ones_like(ids, dtype=torch.bool), torch.full_like(ids, -1)
         before = mask.sum(1) - ids.shape[1]  # to the right: the next token stands behind each row's last
         self.ids, self.mask, self.soft = (turned(each, before) for each in (ids, mask, soft))

@@ -141,7 +141,7 @@ def _row(graph: RunGraph, name: str, scores: Mapping[str, Any]) -> TaskRow:
         start=winner["start"],
         length=winner["length"],
         first_layer=winner["first_layer"],
-        layers=graph.info.layers,
+        layers=len(graph.info.standing),
         learning_rate=winner["learning_rate"],
         dev=winner["dev"],
         test=float(winner["test"][metric]),

@@ -19,7 +19,7 @@ from pipeline.backbone.sites import Kind, reading_stack, unroll
 from pipeline.backbone.source import BackboneInfo, describe
 from pipeline.backbone.vocabulary import Vocabulary, open_vocabulary
 from pipeline.errors import InputError, nearest
-from pipeline.padding import left_padding, turned, turned_place
+from pipeline.padding import left_padding, turned, turned_place, turned_rows
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 COMMON_TOKENS = 5000
@@ -115,7 +115,7 @@ class Backbone(nn.Module):
         """
         before = left_padding(attention_mask)
         if before is not None:
-            rows = _turned(before, input_ids, attention_mask, token_type_ids)
+            rows = turned_rows(before, input_ids, attention_mask, token_type_ids)
             moved = None if prompts is None else prompts.turned(before)
             if inserted is not None:
                 inserted = turned_place(inserted[0], before, input_ids.shape[1]), inserted[1]
@@ -182,7 +182,7 @@ class Backbone(nn.Module):
         """
         before = left_padding(attention_mask)
         if before is not None:
-            ids, mask, types = _turned(before, input_ids, attention_mask, token_type_ids)
+            ids, mask, types = turned_rows(before, input_ids, attention_mask, token_type_ids)
             return {layer: turned(states, -before) for layer, states in self.trunk(ids, mask, types, layers).items()}
         wanted: dict[int, Any] = dict.fromkeys(layers)
         self._run(0, max(wanted), input_ids, attention_mask, token_type_ids, None, trunk=wanted)
@@ -279,11 +279,6 @@ class Backbone(nn.Module):
 def dtype_name(dtype: torch.dtype) -> str:
     """A dtype as the config names it."""
     return next(name for name, one in DTYPES.items() if one == dtype)
-
-
-def _turned(before: Tensor, ids: Tensor, mask: Tensor, types: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Rows padded on the left, padded on the right instead."""
-    return turned(ids, before), turned(mask, before), None if types is None else turned(types, before)
 
 
 def resolve_dtype(name: str, *, where: str = "backbone.dtype") -> str:

@@ -58,6 +58,7 @@ class Writer(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """The scores behind the last column. row: [B], each row's number before it was repeated for its beams."""
+        assert row is not None
         seen = past_key_values.get_seq_length()
         if attention_mask is None:  # `generate` drops a mask that says nothing
             attention_mask = input_ids.new_ones(input_ids.shape[0], seen + input_ids.shape[1])
@@ -84,7 +85,7 @@ class Writer(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
 
 def cache_of(backbone: Backbone) -> Any:
     """An empty cache for what the backbone writes."""
-    config = backbone.model.config
+    config: Any = backbone.model.config
     if config.is_encoder_decoder:
         return EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
     return DynamicCache(config=config)

@@ -206,8 +206,8 @@ def arrange(
     code, vector = code.to(device)[index], vector.to(device)[index]  # [B, Q]
     inserted = code != _NEVER
     length = attention_mask.sum(1)  # [B]
-    own = attention_mask if text is None else attention_mask & _before(text, input_ids)
-    told = _anchors(input_ids, own, special)  # [B, 7]
+    about = attention_mask if text is None else attention_mask & _before(text, input_ids)
+    told = _anchors(input_ids, about, special)  # [B, 7]
     anchors = (told if soft is None else torch.cat([told, soft], 1)).gather(1, code)  # [B, Q] ascending
     slot = anchors + torch.arange(most, device=device)  # [B, Q] their columns
     at_token = torch.arange(input_ids.shape[1], device=device).expand_as(input_ids)  # [B, T]

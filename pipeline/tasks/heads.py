@@ -81,6 +81,9 @@ class HeadBank(nn.Module):
         seeds: where each head's weights start, one seed per head.
     """
 
+    written: Tensor
+    """[N] bool, see `Head.written`."""
+
     def __init__(self, heads: Sequence[Head], width: int, seeds: Sequence[int]) -> None:
         super().__init__()
         self.heads = tuple(heads)

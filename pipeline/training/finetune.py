@@ -2,7 +2,7 @@
 at dev as prompts do.
 
 What trains is a copy that nothing else uses: the shared backbone stays as it is. Nothing of it is kept but its scores.
-Devlin et al. 2019, appendix A.3: AdamW, 2e-5 to 5e-5, a warm-up and a linear fall, dropout as the checkpoint has it.
+As in Devlin et al. 2019, appendix A: AdamW, a warm-up and a linear fall, dropout as the checkpoint has it.
 """
 
 from __future__ import annotations

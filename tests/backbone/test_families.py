@@ -14,6 +14,7 @@ from pipeline.model import PromptedModel, bank_on
 from pipeline.padding import turned
 from tests.families import EVERY, family_backbone
 from tests.test_model import answers_by_row, batch_of, heads_of, rows_of
+from tests.tiny import states_of
 
 DEPTHS = (3, 1, 2, 1)
 PLACES = (5, 3, 0, 7)
@@ -78,6 +79,21 @@ def test_mixed_equals_separate_padded_on_either_side_and_with_the_trunk_given(fa
         with torch.no_grad():
             assert torch.allclose(model(given).loss, alone, atol=1e-5, rtol=1e-4)
     assert torch.allclose(turned(known_left[2], -by)[batch.attention_mask], known[2][batch.attention_mask], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "albert", "t5"])
+def test_rows_of_every_depth_that_all_begin_at_the_embeddings(family):
+    """What writing token by token needs: no row enters higher up, and no order of rows is asked for."""
+    model = model_of(family)
+    ids, mask = ragged(model.backbone, (7, 3, 5, 6))
+    order = [3, 0, 2, 1]
+    with torch.no_grad():
+        mixed = model.backbone(ids, mask, prompts=model.states(torch.tensor(order)))
+        for row, n in enumerate(order):
+            first = model.backbone.info.entrances - DEPTHS[n]
+            alone = states_of(model.bank.bake(n)[:, None], [0], [PLACES[n]], first)
+            wanted = model.backbone(ids[row : row + 1], mask[row : row + 1], prompts=alone)[0]
+            assert torch.allclose(mixed[row][mask[row]], wanted[mask[row]], atol=1e-5, rtol=1e-4), n
 
 
 @pytest.mark.parametrize("family", EVERY)

@@ -87,8 +87,9 @@ def test_a_reference_without_room_is_told_and_never_cut(llama, tmp_path):
     cut = prepared(tmp_path / "long", llama, [{**rows[1], "references": ["a day"]}], decoding=Decoding(8))
     assert cut.encoded["train"].truncated == 1
     (tmp_path / "refused").mkdir()
+    refused = {"too_long": "refuse", "decoding": Decoding(8)}
     with pytest.raises(InputError, match="a row is longer than allowed"):
-        prepared(tmp_path / "refused", llama, [{**rows[1], "references": ["a day"]}], too_long="refuse")
+        prepared(tmp_path / "refused", llama, [{**rows[1], "references": ["a day"]}], **refused)
 
 
 def test_a_text_needs_an_end(byte_level, minilm, tmp_path):

@@ -93,7 +93,7 @@ def test_it_learns_what_it_is_taught(family, tmp_path):
     many = SearchSettings(steps=60, rows=4, warmup=0.1, evaluate_every=30, patience=0, seed=3)
     (one,) = train(model, task, [Candidate("scratch", 8, 0, 5e-2, 0)], tmp_path / "run", many)
     (bare,) = train(model, task, [Candidate("scratch", 0, 0, 0.0, 0)], tmp_path / "bare", SETTINGS)
-    assert one.loss < 0.7 * bare.loss
+    assert one.loss < 0.85 * bare.loss
 
 
 @pytest.mark.parametrize("family", ["llama", "bart"])

@@ -59,7 +59,7 @@ def test_it_is_scored_by_what_it_writes(done):
     }
     # dev and test hold the same rows here
     assert scores["winner"]["test"]["bleu"] == pytest.approx(scores["winner"]["dev"])
-    assert scores["intervals"]["winner"] is not None
+    assert scores["intervals"]["scores"]["winner"] is not None
     (notes,) = (task.notes for task in plan.tasks if task.name == "tell")
     assert any("likelihood" in note and "2 beams" in note for note in notes)
     assert any("no ensemble" in note for note in notes)

@@ -22,7 +22,7 @@ def render(plan: Plan, console: Console) -> None:
 
     say(f"run {plan.name} in {plan.folder}, launcher {plan.launcher}, registry {plan.registry}")
     say(
-        f"backbone {plan.backbone} ({plan.family}, {plan.layers} layers, context {plan.context or 'unbounded'}): "
+        f"backbone {plan.backbone} ({plan.kind}, context {plan.context or 'unbounded'}): "
         f"{plan.frozen:,} frozen parameters, {amount(plan.frozen_bytes)} in {plan.dtype}"
     )
     say(f"sharding {plan.sharding}: {plan.sharding_reason}")

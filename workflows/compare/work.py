@@ -58,7 +58,7 @@ def _prompted(replica: Replica, task: PreparedTask, payload: Payload, world: Wor
         "kept": trained[0].prompt.numel() + _of_head(cohort.model.heads),
     }
     seeds = _scores(task, [trained[n] for n in chosen], told)
-    return _result(trained, chosen, seeds, numbers, seconds, cohort.step)
+    return _result(trained, chosen, seeds, numbers, seconds)
 
 
 def _finetuned(replica: Replica, task: PreparedTask, payload: Payload, world: World) -> dict[str, Any]:
@@ -67,21 +67,21 @@ def _finetuned(replica: Replica, task: PreparedTask, payload: Payload, world: Wo
     splits = ("dev", "test") if _looks(task) else ("test",)
     trained: list[Trained] = []
     told: list[dict[str, Told]] = []
-    steps, seconds, whole = 0, 0.0, 0
+    seconds, whole = 0.0, 0
     for candidate in candidates:
         copy = Trainable(replica.backbone.info, payload["backbone"]["dtype"], replica.backbone.device)
         began = time.monotonic()
         search = _search(task, [candidate], start_of(payload["prompt"], None, task.name, ()), payload)
         training = FineTuning(copy, search, _settings(replica), world)
         trained += training.run()[0]
-        seconds, steps = seconds + time.monotonic() - began, steps + training.step
+        seconds += time.monotonic() - began
         # A copy is too large to be kept until dev has chosen a learning rate; only the chosen ones' answers are scored.
         told.append({split: training.told(task, split) for split in splits})
         whole = _count(copy.trained()) + _of_head(training.model.heads)
     chosen = best_cell(trained, candidates[0].start)
     seeds = _scores(task, [trained[n] for n in chosen], lambda split: [told[n][split] for n in chosen])
     numbers = {"trained": whole, "kept": whole}
-    return _result(trained, chosen, seeds, numbers, seconds, round(steps / len(candidates)))
+    return _result(trained, chosen, seeds, numbers, seconds)
 
 
 def _search(task: PreparedTask, candidates: Sequence[Candidate], start: Start, payload: Payload) -> Search:
@@ -128,7 +128,6 @@ def _result(
     seeds: list[dict[str, Any]],
     numbers: dict[str, int],
     seconds: float,
-    steps: int,
 ) -> dict[str, Any]:
     one = trained[chosen[0]].candidate
     rates: dict[str, list[float]] = {}
@@ -140,7 +139,7 @@ def _result(
         "length": one.length,
         "first_layer": one.first_layer,
         "parameters": numbers,
-        "steps": steps,
+        "steps": round(sum(trained[n].curve[-1][0] for n in chosen) / len(chosen)),  # the last look is at the end
         "seconds": round(seconds / len(trained), 3),
         "candidates": len(trained),
         "dev": sum(seed["dev"] for seed in seeds) / len(seeds),

@@ -16,9 +16,10 @@ USUAL_RATES: dict[str, tuple[float, ...]] = {
     "prompt_tuning": (3e-2,),
     "p_tuning": (3e-3,),
     "head": (1e-2,),
-    "finetune": (5e-5,),
+    "finetune": (5e-5, 3e-4),
 }
-"""Where neither the section nor, for the config's own method, `adapt` says otherwise."""
+"""Where neither the section nor, for the config's own method, `adapt` says otherwise. Fine-tuning has two, of which dev
+chooses: 5e-5 is the usual one (Devlin et al. 2019), small backbones want more, and a ceiling should not be too low."""
 
 
 def comparable() -> tuple[str, ...]:

@@ -54,12 +54,7 @@ def _all_or_names(value: Any) -> Any:
     raise refuse("all, or a list of at least one task name")
 
 
-def _auto_or_layers(value: Any) -> Any:
-    if value == "auto":
-        return value
-    if isinstance(value, list | tuple) and value and all(type(layer) is int and layer >= 0 for layer in value):
-        return tuple(value)
-    raise refuse("auto, or a list of at least one layer, each a whole number from 0")
+Attention = Literal["encoder", "decoder", "cross"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,14 @@ def _auto_or_attentions(value: Any) -> Any:
     raise refuse(f"auto, or a list of at least one of {', '.join(get_args(Attention))}")
 
 
-Attention = Literal["encoder", "decoder", "cross"]
+def _auto_or_layers(value: Any) -> Any:
+    if value == "auto":
+        return value
+    if isinstance(value, list | tuple) and value and all(type(layer) is int and layer >= 0 for layer in value):
+        return tuple(value)
+    raise refuse("auto, or a list of at least one layer, each a whole number from 0")
+
+
 Text = Annotated[str, Field(min_length=1)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
 Count = Annotated[int, Field(ge=1)]

@@ -119,6 +119,7 @@ class _Planner:
             launcher=self.config.launcher,
             backbone=self.info.name,
             family=self.info.family,
+            kind=self.info.words,
             dtype=self.graph.dtype,
             layers=self.info.layers,
             context=self.info.context,
@@ -149,6 +150,7 @@ class _Planner:
         """The method with what was chosen of it: p_tuning at {3} text {2}, trained through bilstm+mlp."""
         recipe, pretrain = self.config.prompt.recipe, self.config.pretrain
         said = recipe.method + (f" at {recipe.layout}" if recipe.layout is not None else "")
+        said += f", in the attention of kind {', '.join(self.info.attention)}" if self.info.decodes else ""
         said += f", trained through {recipe.encoder}" if recipe.encoder != "identity" else ""
         template, head = self.config.prompt.worded, self.config.prompt.answering
         said += f", rows as {template}" if template is not None else ""

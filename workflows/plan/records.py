@@ -53,6 +53,7 @@ class Plan:
     """A run before it runs.
 
     Args:
+        kind: what the backbone is, in words. layers: attentions that prompts may stand in.
         method: how prompts are made, in words.
         frozen, frozen_bytes: the backbone's numbers and their bytes. trainable: numbers of the shared prompt and its
             heads, and of all candidates. sharding, sharding_reason: how pretraining holds the backbone, and why.
@@ -68,6 +69,7 @@ class Plan:
     launcher: str
     backbone: str
     family: str
+    kind: str
     dtype: str
     layers: int
     context: int | None

@@ -87,7 +87,7 @@ def _training(graph: RunGraph, summary: RunSummary) -> dict[str, Any]:
         "loss_chart": loss_chart(curve) if curve else None,
         "curves": [(search, curve_chart(search)) for search in searches if any(map(_trained, search.candidates))],
         "lengths": [(search, length_chart(search)) for search in searches if lengths_tried(search) > 1],
-        "depths": [(one, depth_table(one, graph.info.layers)) for one in searches if depths_tried(one) > 1],
+        "depths": [(one, depth_table(one, len(graph.info.standing))) for one in searches if depths_tried(one) > 1],
         "similarity": similarity_table(pretrained.get("similarity") or {}, graph),
         "halved": any(entry["cut"] is not None for search in searches for entry in search.candidates),
     }

@@ -242,7 +242,7 @@ def evaluate(replica: Replica, payload: Payload, world: World) -> dict[str, Any]
         return test_rows.read(chosen(on_test), threshold_of(chosen))
 
     def of_candidate(one: Trained, n: int, k: int) -> dict[str, Any]:
-        dev = dev_rows.judge(on_dev[k]).score if task.kind.written else one.score
+        dev = dev_rows.judge(on_dev[k]).score if task.kind.written and on_dev is not None else one.score
         facts = {"number": n, **vars(one.candidate), "name": one.candidate.name, "dev": dev}
         return {**facts, **score(lambda p: p[k])}
 

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -68,12 +69,14 @@ def measure(task: str, method: str, fresh: bool) -> Pieces:
             name: {
                 "metric": runs[0][name]["metric"],
                 "seeds": [run[name] for run in runs],
-                "seconds": sum(run[name]["seconds"] for run in runs) / len(runs),
+                "parameters": {"trained": round(mean(run[name]["trained"] for run in runs))},
+                "seconds": mean(run[name]["seconds"] for run in runs),
             }
             for name in runs[0]
         }
     rate = rates.best(method)
     if method in entries.PEFT:
+        assert rate is not None
         prepared, seeds = ours.prepared(task), []
         for seed in range(entries.SEEDS):
             found = peft_side.train(prepared, method, seed, rate)
@@ -81,7 +84,7 @@ def measure(task: str, method: str, fresh: bool) -> Pieces:
                 return {task: {"metric": prepared.metric, **found}}
             seeds.append(found)
         keys = {key: seeds[0][key] for key in ("steps",)} | {"learning_rate": seeds[0]["rate"]}
-        seconds = sum(one["seconds"] for one in seeds) / len(seeds)
+        seconds = mean(one["seconds"] for one in seeds)
         numbers = {"trained": seeds[0]["parameters"]}
         scores = [{"test": one["test"], "dev": one["dev"]} for one in seeds]
         return {task: {"metric": prepared.metric, **keys, "parameters": numbers, "seconds": seconds, "seeds": scores}}
@@ -108,7 +111,7 @@ def _said(piece: dict[str, Any]) -> str:
     if "crashes" in piece:
         return f"crashes: {piece['crashes']}"
     scores = [one["test"] for one in piece["seeds"]]
-    return f"test {sum(scores) / len(scores):.4f}, {piece['seconds']:.1f} s a seed"
+    return f"test {mean(scores):.4f}, {piece['seconds']:.1f} s a seed"
 
 
 def _rounded(value: Any) -> Any:

@@ -75,7 +75,7 @@ def entry(name: str) -> Entry:
 
 
 def write_config(name: str, entries: list[Entry], seed: int = 0) -> Path:
-    """A config of some tasks, capped; its compare section has the budget.
+    """A config of some tasks, capped; its compare section has the budget, and all else is as by default.
 
     Raises:
         FileNotFoundError: the datasets are not beside the checkout.
@@ -101,7 +101,7 @@ def write_config(name: str, entries: list[Entry], seed: int = 0) -> Path:
         "tasks": tasks,
         "prompt": {"length": LENGTH},
         "pretrain": {"steps": 2 * STEPS, "batch_tokens": 1024},
-        "adapt": {"steps": STEPS, "batch_rows": BATCH, "evaluate_every": EVERY, "from_scratch": False},
+        "adapt": {"batch_rows": BATCH, "from_scratch": False},
         "registry": {"uri": f"sqlite:///{WORK}/mlflow.db", "prefix": "table"},
         "compare": {
             "methods": list(OURS),

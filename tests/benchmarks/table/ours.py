@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.backbone import describe
 from pipeline.tasks import PreparedTask
-from tests.benchmarks.table.entries import ENTRIES, SEEDS, WORK, entry, write_config
+from tests.benchmarks.table.entries import ENTRIES, EVERY, SEEDS, WORK, entry, write_config
 from workflows.compare import compare
 from workflows.compare.pieces import Pieces
 from workflows.compare.work import SCORES
@@ -16,26 +18,29 @@ from workflows.config.load import load_config
 from workflows.run import run
 from workflows.stages.graph import build_graph
 from workflows.stages.stage import read_record
+from workflows.summary import TaskRow
 
 Figures = dict[str, Any]
 
 
-def piece(name: str, method: str, rate: float, fresh: bool) -> Figures:
+def piece(name: str, method: str, rate: float | None, fresh: bool) -> Figures:
     """A method on a task, all its seeds in one cohort."""
     if fresh:
         pieces = Pieces(build_graph(load_config(write_config(f"table-{name}", [entry(name)]))))
         shutil.rmtree(pieces.stages[name, method].folder(pieces.ground.folder), ignore_errors=True)
-    told = scores(name, method, [rate])
+    told = scores(name, method, [] if rate is None else [rate])
     seeds = [{"test": one["test"][told["metric"]], "dev": one["dev"]} for one in told["seeds"]]
     keys = ("metric", "learning_rate", "parameters", "steps", "seconds")
     return {**{key: told[key] for key in keys}, "seeds": seeds}
 
 
 def scores(name: str, method: str, rates: Sequence[float], seeds: int = SEEDS) -> Figures:
-    """What `deepprompt compare` leaves of a method on a task."""
+    """What `deepprompt compare` leaves of a method on a task. rates: none for the usual ones."""
     file = write_config(f"table-{name}", [entry(name)])
     changes = [f"compare.methods=[{method}]", f"compare.seeds={seeds}"]
-    changes.append(f"compare.learning_rates={{{method}: {list(map(float, rates))}}}")
+    changes.append(f"adapt.evaluate_every={EVERY}")
+    if rates:
+        changes.append(f"compare.learning_rates={{{method}: {list(map(float, rates))}}}")
     result = compare(load_config(file, changes))
     if result.failed:
         raise RuntimeError(str(result.failed))
@@ -76,7 +81,14 @@ def whole(seed: int) -> dict[str, Figures]:
             "dev": row.dev,
             "length": row.length,
             "first_layer": row.first_layer,
+            "trained": _numbers(Path(summary.folder), row),
             "seconds": seconds,
         }
         for row in summary.rows
     }
+
+
+def _numbers(folder: Path, row: TaskRow) -> int:
+    """What one of a task's prompts trains, the winner, with its head."""
+    task, info = PreparedTask.load(folder / "prepare" / row.task), describe("minilm")
+    return math.prod(info.prompt_shape(row.length, row.first_layer, True)) + (info.width + 1) * len(task.labels)

@@ -41,17 +41,18 @@ def render(result: Mapping[str, Any]) -> str:
     parts = [
         "# Methods on real tasks",
         "Made by `python -m tests.benchmarks.table`. MiniLM, stories260K for generation; at most "
-        f"{most['train']} rows of train, {most['dev']} of dev and {most['test']} of test. The budget "
-        f"of every method: {setting['steps']} steps of {setting['batch']} rows, {setting['places']} places, and one "
-        f"learning rate, the best of three on dev of two tasks ({_rates(pieces)}). Every choice was made on dev, test "
-        f"was scored once. Mean ± deviation over {setting['seeds']} seeds.",
+        f"{most['train']} rows of train, {most['dev']} of dev and {most['test']} of test. The budget of every method: "
+        f"{setting['steps']} steps of {setting['batch']} rows, {setting['places']} places, and one learning rate "
+        f"({_rates(pieces)}): of deep prompts the default, of the others the best of three on dev of two tasks. Every "
+        f"choice was made on dev, test was scored once. Mean ± deviation over {setting['seeds']} seeds.",
         f"“{NAMES[WHOLE]}” has more than that budget: a pretraining over all the tasks, and a search over lengths and "
-        "depths whose candidates have those steps. Its seconds are a task's share of both.",
+        "depths, both as the product's defaults have it. Its seconds are a task's share of all.",
         "## Test",
         _table(heading, rows(_score)),
         "## Against fine-tuning and PEFT",
         *_ratios(pieces, names, methods),
         "## Trainable parameters",
+        "Of the whole way those of the winner, one prompt and its head; the others of its search trained beside it.",
         _table(heading, rows(lambda piece: f"{piece['parameters']['trained']:,}" if "parameters" in piece else "-")),
         "## Seconds of one seed",
         "With ~: measured beside other work.",
