@@ -21,7 +21,7 @@ def test_where_heads_read_prompts_stand_in_the_encoder(tmp_path):
     plan = make_plan(config_of(tmp_path, "t5", ""))
     assert plan.kind == "t5, an encoder-decoder of 3 + 2 layers" and "attention of kind encoder" in plan.method
     assert plan.tasks[0].first_layers == (0, 1, 2)
-    assert plan.trainable["shared prompt"] == 3 * 2 * 4 * 4 * 8 + 2 * 33
+    assert plan.trainable == make_plan(config_of(tmp_path, "bert", "")).trainable, "as an encoder of that size"
 
 
 @pytest.mark.parametrize(
