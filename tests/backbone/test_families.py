@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from pipeline.backbone import load_backbone
 from pipeline.backbone.families import FAMILIES
@@ -79,6 +80,25 @@ def test_mixed_equals_separate_padded_on_either_side_and_with_the_trunk_given(fa
         with torch.no_grad():
             assert torch.allclose(model(given).loss, alone, atol=1e-5, rtol=1e-4)
     assert torch.allclose(turned(known_left[2], -by)[batch.attention_mask], known[2][batch.attention_mask], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "opt"])
+def test_a_tokenizer_that_pads_on_the_left_makes_no_difference(family, tmp_path):
+    """As decoders' tokenizers do it for transformers' `generate`; under prompts, and positions are learnt in two."""
+    backbone = backbone_of(family)
+    backbone.tokenizer.save_pretrained(tmp_path)
+    texts, padded = ["cancel my order please", "late", "my card is lost"], {}
+    prompts = torch.randn(3, 3, 2, backbone.info.heads, 4, 8, generator=torch.Generator().manual_seed(1))
+    for side in ("right", "left"):
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path, padding_side=side)
+        batch = tokenizer(texts, padding=True, return_tensors="pt")
+        ids, mask = batch["input_ids"], batch["attention_mask"].bool()
+        assert bool(mask[:, 0 if side == "left" else -1].logical_not().any())
+        with torch.no_grad():
+            hidden = backbone(ids, mask, prompts=states_of(prompts, [2, 0, 1], [4, 2, 3]))
+        padded[side] = [own[seen] for own, seen in zip(hidden, mask, strict=True)]
+    for left, right in zip(padded["left"], padded["right"], strict=True):
+        assert torch.allclose(left, right, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "albert", "t5"])

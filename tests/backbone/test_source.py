@@ -82,11 +82,12 @@ def test_what_runs_but_not_with_one_attention_to_a_layer_is_refused_by_name(tmp_
     from transformers import AutoConfig
 
     shape = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 16}
-    wanted = {
-        AutoConfig.for_model("albert", inner_group_num=2, vocab_size=50, **shape): "inner_group_num",
-        AutoConfig.for_model("bart", vocab_size=50, encoder_attention_heads=2, decoder_attention_heads=4): "differ in",
-    }
-    for number, (config, why) in enumerate(wanted.items()):
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 4, "d_model": 16}
+    wanted = [
+        (AutoConfig.for_model("albert", inner_group_num=2, vocab_size=50, **shape), "inner_group_num"),
+        (AutoConfig.for_model("bart", vocab_size=50, encoder_layers=2, decoder_layers=2, **heads), "differ in"),
+    ]
+    for number, (config, why) in enumerate(wanted):
         folder = tmp_path / str(number)
         config.save_pretrained(folder)
         save_file({"nothing": torch.zeros(1)}, folder / "model.safetensors")

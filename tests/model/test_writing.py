@@ -81,13 +81,13 @@ def test_written_with_a_cache_as_step_by_step_without(family):
     model = model_of(family)
     texts = [TEXTS[n % len(TEXTS)] for n in PROMPTS]
     batch = batch_of(model, [row_of(model, text) for text in texts], list(PROMPTS))
-    told = write_tokens(model, batch, Decoding(max_new_tokens=7))
+    told = write_tokens(model, batch, Decoding(max_new_tokens=5))
     for n, text in enumerate(texts):
-        assert told[n] == step_by_step(model, text, n, 7), n
+        assert told[n] == step_by_step(model, text, n, 5), n
     assert len({tuple(one) for one in told}) > 2, "prompts make a difference"
 
 
-@pytest.mark.parametrize("family", EVERY)
+@pytest.mark.parametrize("family", [*DECODERS, "t5"])
 def test_scores_at_every_step_are_those_of_one_pass(family):
     """The scores that `generate` sees, against teacher forcing on what it wrote: 1e-5 in fp32."""
     from pipeline.model.writing import _Rows
@@ -113,7 +113,7 @@ def test_scores_at_every_step_are_those_of_one_pass(family):
 
 
 @given(st.lists(st.tuples(st.sampled_from(TEXTS), st.sampled_from(PROMPTS)), min_size=2, max_size=5), st.booleans())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_a_row_is_written_as_it_is_alone(rows, search):
     """Beams too: they follow their row, and its prompt them."""
     model, how = model_of("llama"), Decoding(max_new_tokens=5, beams=3 if search else 1)
@@ -124,7 +124,7 @@ def test_a_row_is_written_as_it_is_alone(rows, search):
         assert write_tokens(model, batch_of(model, [row_of(model, text)], [n]), how) == [told]
 
 
-@pytest.mark.parametrize("family", [*DECODERS, "t5"])
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
 def test_beams_find_texts_at_least_as_likely_and_the_stock_model_finds_the_same(family):
     model, prompts = model_of(family), [0, 1, 2]
     batch = batch_of(model, [row_of(model, text) for text in TEXTS[:3]], prompts)

@@ -11,8 +11,8 @@ import pytest
 from pipeline.backbone import load_backbone
 from pipeline.tasks import DataSource, TaskSpec, load_task, prepare_task
 from pipeline.tasks.demo import DEMO_TASKS
+from tests.families import family_backbone
 from tests.once import demo_folder
-from tests.tiny import tiny_backbone
 
 
 @cache
@@ -22,7 +22,7 @@ def _cache_folder() -> Path:
 
 @cache
 def _backbone(family):
-    return load_backbone(family if family == "minilm" else str(tiny_backbone(family)))
+    return load_backbone(family if family == "minilm" else str(family_backbone(family)), attention=["encoder"])
 
 
 @cache

@@ -147,7 +147,7 @@ def test_depths_follow_the_shared_prompt(config_file):
 @pytest.mark.parametrize(("layers", "depths"), [(1, (0,)), (2, (0, 1)), (6, (0, 3, 5)), (12, (0, 6, 10))])
 def test_three_depths_are_all_layers_the_upper_half_and_the_top_sixth(config_file, layers, depths):
     graph = build_graph(load_config(config_file))
-    assert replace(graph, info=replace(graph.info, layers=layers)).first_layers("one") == depths
+    assert replace(graph, info=replace(graph.info, kinds=("encoder",) * layers)).first_layers("one") == depths
 
 
 def test_layers_that_the_backbone_lacks_are_told_where_they_stand(config_file):

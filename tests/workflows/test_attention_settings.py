@@ -1,0 +1,38 @@
+"""`prompt.attention`: what it switches, and what nothing would read is refused."""
+
+from __future__ import annotations
+
+import pytest
+from small import small_config
+
+from pipeline.errors import InputError
+from tests.families import family_backbone
+from tests.tiny import tiny_backbone
+from workflows.config.load import load_config
+from workflows.plan.make import make_plan
+
+
+def config_of(folder, family, prompt):
+    own = {str(tiny_backbone("bert")): str(family_backbone(family)), "init: normal": f"init: normal{prompt}"}
+    return load_config(small_config(folder, **own))
+
+
+def test_where_heads_read_prompts_stand_in_the_encoder(tmp_path):
+    plan = make_plan(config_of(tmp_path, "t5", ""))
+    assert plan.kind == "t5, an encoder-decoder of 3 + 2 layers" and "attention of kind encoder" in plan.method
+    assert plan.tasks[0].first_layers == (0, 1, 2)
+    assert plan.trainable == make_plan(config_of(tmp_path, "bert", "")).trainable, "as an encoder of that size"
+
+
+@pytest.mark.parametrize(
+    ("family", "attention", "said"),
+    [
+        ("t5", "[encoder, cross]", "no task writes: prompts in the decoder would have no effect"),
+        ("t5", "[decoder]", "no task writes"),
+        ("bert", "[encoder]", "nothing to choose: the backbone has one kind of attention"),
+    ],
+)
+def test_prompts_that_nothing_would_read_are_refused(family, attention, said, tmp_path):
+    config = config_of(tmp_path, family, f", attention: {attention}")
+    with pytest.raises(InputError, match=rf"prompt\.attention: .*{said}"):
+        make_plan(config)
