@@ -29,6 +29,7 @@ RUNS = {
     },
     "head": {
         PROMPT: "prompt: {method: head}",
+        "{demo: intent, rows: 30}": "{demo: intent, seed: 0, rows: 30}",  # the demo task itself, with all rows of dev
         "pretrain: {tasks: [intent, slots], steps: 6, batch_rows: 8, checkpoint_every: 2}": "pretrain: null",
     },
 }
