@@ -74,7 +74,7 @@ def test_a_checkpoint_without_a_head_is_refused_by_name_before_weights_are_read(
     with pytest.raises(InputError) as told:
         check_vocabulary(info)
     assert f"the checkpoint of {info.name!r} has no language-model head" in told.value.message
-    assert "head: linear does without" in told.value.message and "\n" not in told.value.message
+    assert "head: linear does not" in told.value.message and "\n" not in told.value.message
     with pytest.raises(InputError, match="has no language-model head"):
         load_backbone(info.name).open_vocabulary()
 
