@@ -7,7 +7,6 @@ from functools import cache
 
 import pytest
 import torch
-from tests.test_model import answers_by_row, batch_of, heads_of, rows_of
 from transformers import AutoTokenizer
 
 from pipeline.backbone import load_backbone
@@ -15,6 +14,7 @@ from pipeline.backbone.families import FAMILIES
 from pipeline.model import PromptedModel, bank_on
 from pipeline.padding import turned
 from tests.families import EVERY, family_backbone
+from tests.model.test_model import answers_by_row, batch_of, heads_of, rows_of
 from tests.tiny import states_of
 
 DEPTHS = (3, 1, 2, 1)

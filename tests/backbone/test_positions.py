@@ -11,7 +11,7 @@ from pipeline.model import PromptedModel
 from pipeline.prompts import PromptBank, parse_layout
 from pipeline.tasks import collate
 from tests.families import family_backbone
-from tests.test_model import answers_by_row, heads_of
+from tests.model.test_model import answers_by_row, heads_of
 from tests.tiny import tiny_backbone
 
 FAMILIES = ("bert", "roberta", "gpt2", "llama", "qwen3")

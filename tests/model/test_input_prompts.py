@@ -6,13 +6,13 @@ from functools import cache
 
 import pytest
 import torch
-from tests.test_model import answers_by_row, heads_of, rows_of
 
 from pipeline.backbone import load_backbone
 from pipeline.model import PromptedModel, bank_on
 from pipeline.prompts import PromptBank, parse_layout
 from pipeline.tasks import HeadBank, collate, make_head
 from tests.families import CONFIGS, family_backbone
+from tests.model.test_model import answers_by_row, heads_of, rows_of
 from tests.tiny import FAMILIES
 
 LAYOUTS = (None, "front", None, "after_first", "end", "{2} text {3}", "{1} text label {1}", None)
