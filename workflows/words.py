@@ -30,9 +30,9 @@ def depth(first_layer: int, layers: int) -> str:
 
 
 def standing(row: TaskRow) -> str:
-    """Where a task's prompt stands: in 3 of 6 layers, in the input, or nowhere when there is a head alone."""
+    """Where a task's prompt stands: in 3 of 6 layers, in the input, or nowhere: a head alone, or words."""
     if not row.length:
-        return "head alone"
+        return "no prompt"
     return depth(row.first_layer, row.layers) if row.deep else "input"
 
 
