@@ -70,7 +70,7 @@ class Backbone(nn.Module):
             InputError: the checkpoint has none.
         """
         if self.vocabulary is None:
-            self.vocabulary = open_vocabulary(self)
+            self.vocabulary = open_vocabulary(self.model, self.info, self.mapped)
         return self.vocabulary
 
     def scores(self, hidden: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class EmptyModel:
         from transformers.conversion_mapping import get_model_conversion_mapping
         from transformers.core_model_loading import WeightRenaming
 
-        from pipeline.backbone.load import DTYPES
+        from pipeline.backbone.dtypes import DTYPES
 
         register_seam()
         config = read_config(info.folder, where)

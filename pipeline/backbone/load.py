@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from pipeline.backbone.attention import SEAM, register_seam
 from pipeline.backbone.frozen import Backbone
 from pipeline.backbone.info import BackboneInfo
+from pipeline.backbone.mapped import read_mapped
 from pipeline.backbone.sites import Kind
 from pipeline.backbone.source import describe
-from pipeline.errors import InputError, nearest
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-KERNELS_KEPT = "64"
-"""oneDNN, torch's kernels on a processor, compiles one for every shape of matrices and keeps 1024 of them, about half a
-megabyte each. The passes of a search differ in shape: its kernels would take more memory than all its prompts."""
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """A dtype as the config names it."""
-    return next(name for name, one in DTYPES.items() if one == dtype)
-
-
-def resolve_dtype(name: str, *, where: str = "backbone.dtype") -> str:
-    """`auto` → bfloat16 where the hardware multiplies in it (a GPU, or a CPU with AMX tiles), else float32.
-
-    Raises:
-        InputError: an unknown name.
-    """
-    if name == "auto":
-        fast = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
-        return "bfloat16" if fast else "float32"
-    if name not in DTYPES:
-        choices = [*DTYPES, "auto"]
-        raise InputError("unknown dtype", where=where, found=name, expected=choices, nearest=nearest(name, choices))
-    return name
+from pipeline.backbone.weights import read_weights
+from pipeline.errors import InputError
 
 
 def load_tokenizer(info: BackboneInfo) -> Any:
@@ -83,35 +57,5 @@ def load_backbone(
         InputError: see `describe`; `mapped` cannot be written.
     """
     info = describe(model, revision, attention=attention)
-    if mapped is not None:
-        from pipeline.backbone.mapped import read_mapped
-
-        weights = read_mapped(info, dtype, mapped)
-    else:
-        weights = read_weights(info, dtype)
+    weights = read_mapped(info, dtype, mapped) if mapped is not None else read_weights(info, dtype)
     return Backbone(weights.to(device), load_tokenizer(info), info, checkpointing, mapped)
-
-
-def read_weights(info: BackboneInfo, dtype: str) -> nn.Module:
-    """The transformers model of a folder with the seam in place; under ZeRO-3 only this rank's shard stays."""
-    from transformers import AutoModel
-    from transformers.utils import logging
-
-    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # read once, when the first kernel is made
-        os.environ.setdefault(cache, KERNELS_KEPT)
-    register_seam()
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # a missing pooler is expected: heads of ours replace it
-    logging.disable_progress_bar()
-    try:
-        model = AutoModel.from_pretrained(
-            info.folder, dtype=DTYPES[dtype], attn_implementation=SEAM, trust_remote_code=False
-        )
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-    if getattr(model, "pooler", None) is not None:
-        # Heads read hidden states. A checkpoint without a pooler would have got a random one, another in each process.
-        model.pooler = None
-    return model

@@ -22,10 +22,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.backbone.attention import SEAM, register_seam
+from pipeline.backbone.dtypes import DTYPES
 from pipeline.backbone.info import BackboneInfo
 from pipeline.backbone.layers import Skipped, find_layers, relative_attention
-from pipeline.backbone.load import DTYPES, read_weights
 from pipeline.backbone.source import read_config
+from pipeline.backbone.weights import read_weights
 from pipeline.errors import InputError
 
 FORMAT = 1

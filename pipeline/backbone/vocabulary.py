@@ -13,15 +13,14 @@ backbone's.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from torch import Tensor, nn
 
+from pipeline.backbone.dtypes import DTYPES, dtype_name
 from pipeline.backbone.info import BackboneInfo
 from pipeline.backbone.language_model import EmptyModel, Given, find_own, read_tensor
-
-if TYPE_CHECKING:
-    from pipeline.backbone.frozen import Backbone
+from pipeline.backbone.mapped import keep
 
 
 class Vocabulary(nn.Module):
@@ -62,20 +61,19 @@ def check_vocabulary(info: BackboneInfo, *, where: str = "backbone.model") -> No
     find_own(info, EmptyModel(info, "float32", where), where)
 
 
-def open_vocabulary(backbone: Backbone) -> Vocabulary:
+def open_vocabulary(model: nn.Module, info: BackboneInfo, mapped: Path | None) -> Vocabulary:
     """The head of a loaded backbone, with the backbone's embeddings where they are tied; see
     `Backbone.open_vocabulary`.
 
     Raises:
         InputError: the checkpoint has none; the folder for mapped weights cannot be written.
     """
-    from pipeline.backbone.load import DTYPES, dtype_name
-    from pipeline.backbone.mapped import keep
 
-    info, dtype = backbone.info, dtype_name(backbone.dtype)
+    weight = next(p for p in model.parameters() if p.is_floating_point())
+    dtype = dtype_name(weight.dtype)
     empty = EmptyModel(info, dtype, "backbone.model")
     found = find_own(info, empty, "backbone.model")
-    theirs = dict(backbone.model.named_parameters(remove_duplicate=False))
+    theirs = dict(model.named_parameters(remove_duplicate=False))
     shared = {name: theirs[of] for name, of in empty.tied.items() if of in theirs}
     if len(shared) < len(empty.tied):  # they are shared out over ranks: each rank has a whole copy of the head
         shared, found = {}, find_own(info, empty, "backbone.model", tied=True)
@@ -84,11 +82,11 @@ def open_vocabulary(backbone: Backbone) -> Vocabulary:
         return {name: read_tensor(name, place, empty, DTYPES[dtype]) for name, place in found.items()}
 
     own: Mapping[str, Tensor]
-    if backbone.mapped is None or not found:
-        own = {name: tensor.to(backbone.device) for name, tensor in read().items()}
+    if mapped is None or not found:
+        own = {name: tensor.to(weight.device) for name, tensor in read().items()}
     else:
         facts = f"vocabulary:{info.weights}:{info.family}:{dtype}"
-        own = keep(backbone.mapped, facts, {name: empty.tensors[name] for name in found}, read, info.name)
+        own = keep(mapped, facts, {name: empty.tensors[name] for name in found}, read, info.name)
     for name, tensor in {**own, **shared}.items():
         for alias in empty.aliases[name]:
             owner, _, last = alias.rpartition(".")

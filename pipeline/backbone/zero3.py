@@ -30,8 +30,9 @@ from torch.nn import functional as F
 
 from pipeline.backbone.frozen import Backbone
 from pipeline.backbone.info import BackboneInfo
-from pipeline.backbone.load import load_tokenizer, read_weights
+from pipeline.backbone.load import load_tokenizer
 from pipeline.backbone.sharding import cannot_share, search_path
+from pipeline.backbone.weights import read_weights
 
 _M_MMAP_THRESHOLD = -3
 MMAP_THRESHOLD = 1 << 20

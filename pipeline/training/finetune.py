@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.backbone import Backbone, BackboneInfo, load_tokenizer
-from pipeline.backbone.load import DTYPES, read_weights
+from pipeline.backbone.dtypes import DTYPES
+from pipeline.backbone.weights import read_weights
 from pipeline.tasks import PreparedTask
 from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.cohort import Cohort, CohortSettings

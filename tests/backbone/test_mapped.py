@@ -12,9 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pipeline.backbone import Backbone, PromptStates, describe, load_backbone, mapped
+from pipeline.backbone.dtypes import DTYPES
 from pipeline.backbone.layers import Skipped, find_layers
-from pipeline.backbone.load import DTYPES, read_weights
 from pipeline.backbone.mapped import read_mapped
+from pipeline.backbone.weights import read_weights
 from pipeline.errors import InputError
 from tests.tiny import FAMILIES, states_of, tiny_backbone
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from pipeline.backbone import describe, mapped
-from pipeline.backbone.load import DTYPES, read_weights
+from pipeline.backbone.dtypes import DTYPES
 from pipeline.backbone.mapped import read_mapped
+from pipeline.backbone.weights import read_weights
 from tests.backbone.test_mapped import answer, info_of, only_file
 from tests.forks import FORKS
 from tests.tiny import tiny_backbone
