@@ -154,7 +154,8 @@ class Arranged:
         place: [S] where the soft tokens stand, counted over all rows, row · W + column. source: [S] which vector stands
             there, counted over the prompts given.
         read: [B] the column where a sentence's answer is read; -1 where the layout does not say.
-        last: [B] the last column of each row. soft: [B] the column of its first soft token, -1 where it has none.
+        last: [B] the last column of each row. soft: [B] the column of its first soft token, -1 where
+            it has none.
     """
 
     input_ids: Tensor
@@ -241,7 +242,7 @@ def arrange(
         source=vector[soft],
         read=read,
         last=last,
-        soft=torch.where(soft.any(1), slot.gather(1, soft.int().argmax(1, keepdim=True))[:, 0], -1),
+        soft=torch.where(soft.any(1), slot.where(soft, width).amin(1), -1) if most else torch.full_like(last, -1),
     )
 
 

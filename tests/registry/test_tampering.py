@@ -96,7 +96,7 @@ def test_every_field_of_the_manifest_is_sealed(sound, tmp_path):
             load_artifact(folder)
 
 
-@pytest.mark.parametrize(("version", "said"), [(4, "newer deepprompt"), (0, "unknown format"), ("1", "unknown format")])
+@pytest.mark.parametrize(("version", "said"), [(5, "newer deepprompt"), (0, "unknown format"), ("1", "unknown format")])
 def test_another_format_version(artifact, version, said):
     rewrite_manifest(artifact, lambda plain: plain.update(format_version=version, new_field="of that format"))
     with pytest.raises(InputError, match=said):
