@@ -31,8 +31,8 @@ KINDS: Mapping[str, Literal["prefix", "prompt_tuning", "p_tuning"]] = {
 ENCODERS = ("bert", *sorted(ROBERTA_LIKE & {"roberta", "xlm-roberta", "camembert"}))
 DECODERS = ("gpt2", "llama", "qwen3")
 FAMILIES = (*ENCODERS, *DECODERS)
-"""Answers were compared with PEFT's own for bert, roberta, gpt2 and llama, whose code the others share. It takes no prefix
-for most further ones."""
+"""Answers were compared with PEFT's own for bert, roberta, gpt2 and llama, whose code the others share. It takes no
+prefix for most further ones."""
 
 
 @dataclass(frozen=True)
