@@ -11,6 +11,7 @@ import torch
 
 from pipeline.backbone import load_backbone
 from pipeline.model import PromptedModel
+from pipeline.model.pooling import read_vectors
 from pipeline.prompts import PromptBank
 from pipeline.tasks import Head, HeadBank, collate
 from pipeline.tasks.scoring.scales import CLASSES, LABELS, PLACES
@@ -145,7 +146,7 @@ def _bare_layers_below(model, prompt, example, head):
     with torch.no_grad():
         hidden = model.backbone(batch.input_ids, batch.attention_mask, prompts=states)
         row, column = batch.answer.nonzero(as_tuple=True)
-        vectors = model.vectors(hidden, batch.attention_mask, batch.head, row, column)
+        vectors = read_vectors(model.heads, hidden, batch.attention_mask, batch.head, row, column)
         targets = None if batch.targets is None else batch.targets[row, column]
         return model.heads(vectors, row, batch.labels[row, column], batch.head, batch.unit, targets).loss[0]
 

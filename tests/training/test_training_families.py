@@ -15,6 +15,7 @@ from pipeline.training.search import Search, SearchSettings
 from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld
+from tests.once import demo_folder
 from tests.registry.made import facts_of
 from tests.training.test_cohort import assert_same
 
@@ -46,7 +47,7 @@ def test_trained_with_a_cached_trunk_saved_and_loaded_it_answers_alike(family, b
     members = [Member(one.prompt, one.weight, one.bias) for one in found[0]]
     artifact = save_artifact(tmp_path / "artifact", members, facts)
     assert artifact.manifest.first_layers == (0, 2, 2)
-    spec = TaskSpec(name="intent", type="classification", data=DataSource(demo="intent", rows=24))
+    spec = TaskSpec(name="intent", type="classification", data=DataSource(path=str(demo_folder("intent", 24))))
     texts = load_task(spec, tmp_path).splits["dev"]["text"]
     answers = Predictor(model, {"intent": load_artifact(tmp_path / "artifact")}).predict([{"text": t} for t in texts])
     together = answer_together(model, task, "dev", found[0], pooling=pooling).probabilities.mean(0)  # [A, C]

@@ -87,7 +87,8 @@ def test_an_ensemble_of_the_winner_alone_is_no_contender(tmp_path):
 
 
 def test_the_demo_s_data_is_named(graph):
-    one = source(graph.tasks["intent"])
+    task = graph.tasks["intent"]
+    one = source(replace(task, spec=replace(task.spec, data=DataSource(demo="intent", seed=0))))
     assert one.origin == "demo suite, intent, seed 0" and one.licence == "generated, no text of others"
     assert one.rows["train"] == 30 and one.fingerprints == graph.tasks["intent"].fingerprints
 

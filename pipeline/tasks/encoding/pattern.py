@@ -150,7 +150,7 @@ def make_pattern(
     if template is None:
         return None
     read, where_words = parse_template(template, fields, where=f"{where}, template"), f"{where}, words"
-    masked = predicts != "next"
+    masked = predicts == "mask"
     if read.masked and masked and tokenizer.mask_token_id is None:
         raise InputError("{mask} needs a mask token, and the tokenizer has none", where=f"{where}, template")
     if not verbal:
