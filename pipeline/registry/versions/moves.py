@@ -75,14 +75,14 @@ def move(client: MlflowClient, log: AuditLog, wish: Wish) -> Promotion:
     evidence, by = plain_evidence(wish.evidence), wish.by or who()
     key, run = uuid.uuid4().hex, None
     for turn in range(_TRIES):
-        chain = log.read(wish.task, wish.alias)
-        present = _present(client, wish, chain)
+        chain, present = _standing(client, log, wish)
         if wish.kind == "rollback" and wish.expected is UNSPECIFIED:
             wish = replace(wish, expected=present)  # what came in between is not what was to be taken back
         if wish.expected is not UNSPECIFIED and wish.expected != present:
             if run is not None:
                 log.abandon(run[0])
-            raise _conflict(wish, chain, present)
+            # Who moved the alias since the log was read had written it down before: read again, it tells who.
+            raise _conflict(wish, log.read(wish.task, wish.alias), present)
         version = wish.choose(chain, present)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         promotion = Promotion(wish.task, wish.alias, version, present, at, by, wish.reason, evidence, wish.kind)
@@ -104,21 +104,23 @@ def move(client: MlflowClient, log: AuditLog, wish: Wish) -> Promotion:
     raise InputError(f"{_TRIES} other decisions came in between", where=f"{wish.task}@{wish.alias}", hint="try again")
 
 
-def _present(client: MlflowClient, wish: Wish, chain: Chain) -> int | None:
-    """Where the alias points: by itself, or by a decision that is just being carried out."""
+def _standing(client: MlflowClient, log: AuditLog, wish: Wish) -> tuple[Chain, int | None]:
+    """The decisions, and where the alias points: by itself, or by a decision that is just being carried out."""
+    chain = log.read(wish.task, wish.alias)
     present = known_aliases(client.get_registered_model(wish.name)).get(wish.alias)
     if present != chain.version and chain.moving and chain.version is not None:
-        insist(client.set_registered_model_alias, wish.name, wish.alias, str(chain.version))
-        return chain.version
-    return present
+        chain = _carry_out(client, log, wish, chain)
+        present = chain.version
+    return chain, present
 
 
-def _carry_out(client: MlflowClient, log: AuditLog, wish: Wish, chain: Chain) -> None:
+def _carry_out(client: MlflowClient, log: AuditLog, wish: Wish, chain: Chain) -> Chain:
+    """Lets the alias follow the log until no decision came in between; gives the log as it then is."""
     while True:
         insist(client.set_registered_model_alias, wish.name, wish.alias, str(chain.version))
         after = log.read(wish.task, wish.alias)
         if after.head == chain.head:
-            return
+            return after
         chain = after
 
 

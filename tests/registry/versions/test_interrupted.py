@@ -67,6 +67,33 @@ def test_a_decision_that_comes_in_between_is_seen(two, monkeypatch):
     assert [(move.version, move.previous) for move in two.history("intent")][:2] == [(3, 2), (2, 1)]
 
 
+def test_a_decision_between_the_look_at_the_log_and_at_the_alias_is_told_with_its_promoter(two, monkeypatch):
+    moved_when_looked_at(two, monkeypatch, 2, "ada@lab")
+    with pytest.raises(InputError, match="ada@lab made it version 2"):
+        two.promote("intent", 3, expected=1)
+    assert two.aliases() == {"intent": 2}
+
+
+def test_who_carries_out_an_earlier_decision_does_not_undo_a_later_one(cut_off, monkeypatch):
+    moved_when_looked_at(cut_off, monkeypatch, 3, "bob@lab")
+    with pytest.raises(InputError, match="bob@lab made it version 3"):
+        cut_off.promote("intent", 1, expected=1)
+    assert cut_off.aliases() == {"intent": 3} == {"intent": cut_off.history("intent")[0].version}
+
+
+def moved_when_looked_at(registry, monkeypatch, version, by):
+    """Somebody else promotes a version between the next promoter's look at the log and its look at the alias."""
+    read, other = audit_log.AuditLog.read, PromptRegistry(registry.uri, registry.prefix)
+
+    def stale(log, *arguments):
+        monkeypatch.undo()
+        chain = read(log, *arguments)
+        other.promote("intent", version, by=by)
+        return chain
+
+    monkeypatch.setattr(audit_log.AuditLog, "read", stale)
+
+
 def test_two_that_write_at_once_are_one_after_the_other(two, monkeypatch):
     """Someone decides after this promoter has looked and before it has written."""
     append, other = audit_log.AuditLog.append, PromptRegistry(two.uri, two.prefix)
