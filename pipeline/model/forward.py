@@ -106,18 +106,8 @@ class PromptedModel(nn.Module):
         firsts.sort()
         sizes = bank.lengths  # once: it looks at every prompt of the bank
         lengths = [min(sizes[n], places or sizes[n]) for n in chosen]
-        deep = [0 if bank.layouts[n] else length for n, length in zip(chosen, lengths, strict=True)]
-        among = {n: k for k, n in enumerate(chosen)}
-        stacked, absent = bank.stack(chosen, deep, [begins[n] for n in chosen])
-        states = PromptStates(
-            # cast here, once per prompt, and not in the attention, once per row
-            layers={layer: prompts.to(self.backbone.dtype) for layer, prompts in stacked.items()},
-            index=torch.tensor([among[n] for n in prompt.tolist()], device=prompt.device),
-            lengths=deep,
-            firsts=firsts,
-            entering=self._entering(batch, example, firsts),
-            absent=absent,
-        )
+        states = self._stacked(bank, prompt, chosen, lengths, [begins[n] for n in chosen])
+        states.firsts, states.entering = firsts, self._entering(batch, example, firsts)
         ids, mask = batch.input_ids[example], batch.attention_mask[example]  # [B, T]
         if any(bank.moving[n] for n in chosen):
             by = torch.tensor([sizes[n] if bank.moving[n] else 0 for n in chosen], device=prompt.device)
@@ -144,15 +134,22 @@ class PromptedModel(nn.Module):
         beams are `PromptStates.repeated`). Of one that begins higher up the layers below see nothing.
         """
         assert self.bank is not None
-        chosen = sorted(set(prompt.tolist()))
-        sizes = self.bank.lengths
-        lengths = [0 if self.bank.layouts[n] else min(sizes[n], places or sizes[n]) for n in chosen]
-        stacked, absent = self.bank.stack(chosen, lengths, [first_layer] * len(chosen))
+        chosen, sizes = sorted(set(prompt.tolist())), self.bank.lengths
+        lengths = [min(sizes[n], places or sizes[n]) for n in chosen]
+        return self._stacked(self.bank, prompt, chosen, lengths, [first_layer] * len(chosen))
+
+    def _stacked(
+        self, bank: PromptBank, prompt: Tensor, chosen: Sequence[int], lengths: Sequence[int], begins: Sequence[int]
+    ) -> PromptStates:
+        """The deep prompts of rows [B]: of the chosen K of the bank those places and layers; of input prompts none."""
+        deep = [0 if bank.layouts[n] else length for n, length in zip(chosen, lengths, strict=True)]
+        stacked, absent = bank.stack(chosen, deep, begins)
         among = {n: k for k, n in enumerate(chosen)}
         return PromptStates(
+            # cast here, once per prompt, and not in the attention, once per row
             layers={layer: prompts.to(self.backbone.dtype) for layer, prompts in stacked.items()},
             index=torch.tensor([among[n] for n in prompt.tolist()], device=prompt.device),
-            lengths=lengths,
+            lengths=deep,
             absent=absent,
         )
 

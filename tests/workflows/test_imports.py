@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = """
 import json, sys
 import pipeline.model, pipeline.registry, pipeline.training.cohort, pipeline.training.pretrain
+import pipeline.registry.versions.pyfunc_model
 print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})), flush=True)
 """
 EACH = """
@@ -25,7 +26,7 @@ for place, room in enumerate(own):
     brought = set()
     for file in sorted(Path(room).rglob("*.py"), key=lambda file: (len(file.parts), file.name != "__init__.py", file)):
         name = ".".join(file.with_suffix("").parts).removesuffix(".__init__")
-        if file.name in ("__main__.py", "pyfunc_model.py"):  # programs: Python's entry, MLflow's
+        if file.name == "__main__.py":  # a program
             continue
         if name in brought:
             continue

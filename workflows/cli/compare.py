@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflows.cli.console import silence_libraries
 from workflows.cli.options import ConfigArgument, JsonOption, SetOption, print_json
 
 if TYPE_CHECKING:
@@ -28,18 +27,16 @@ def compare(
     as_json: JsonOption = False,
 ) -> int:
     """Train several methods on the tasks of a config under one budget, and print one table."""
-    from workflows.cli.progress import show_progress
+    from workflows.cli.progress import at_work
     from workflows.config.load import load_config
 
     chosen = [] if methods is None else [f"compare.methods=[{methods}]"]
     settings = load_config(config, [*(changes or ()), *chosen])
     log_file = settings.run_folder.with_name(f"{settings.name}-compare") / "compare.log"
-    with silence_libraries(log_file) as streams:
+    with at_work(log_file) as listener:
         from workflows.compare import compare as compare_methods
 
-        print(f"what the libraries say goes to {log_file}", file=streams.err)
-        with show_progress(streams.err) as listener:
-            result = compare_methods(settings, address=address, on_event=listener, log_file=log_file)
+        result = compare_methods(settings, address=address, on_event=listener, log_file=log_file)
     if as_json:
         print_json(result.as_json())
     else:

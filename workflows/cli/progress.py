@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -24,11 +25,21 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from workflows.cli.console import silence_libraries
 from workflows.words import span
 
 Event = Mapping[str, Any]
 Listener = Callable[[Event], None]
 SPARSE_SECONDS = 10.0
+
+
+@contextmanager
+def at_work(log_file: Path) -> Iterator[Listener]:
+    """What every long command does: the libraries talk into a file, which is named, and progress shows."""
+    with silence_libraries(log_file) as streams:
+        print(f"what the libraries say goes to {log_file}", file=streams.err)
+        with show_progress(streams.err) as listener:
+            yield listener
 
 
 @contextmanager

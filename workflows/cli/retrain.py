@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import InputError, nearest
-from workflows.cli.console import silence_libraries
 from workflows.cli.options import ConfigArgument, JsonOption, LauncherOption, SetOption, print_json
 from workflows.config.operating import CONDITIONS, OVERLAPS
 
@@ -42,7 +41,7 @@ def retrain(
 ) -> int:
     """Adapt anew what changed, is stale or got worse, and promote only what the gate lets through."""
     from cluster.launcher import LAUNCHERS
-    from workflows.cli.progress import show_progress
+    from workflows.cli.progress import at_work
     from workflows.config.load import load_config
 
     for condition in conditions or ():
@@ -54,21 +53,19 @@ def retrain(
     day = None if as_of is None else _date(as_of)
     settings = load_config(config, [*(changes or ()), *([f"launcher={launcher}"] if launcher else [])])
     log_file = settings.run_folder.with_name(f"{settings.name}.retrain.log")
-    with silence_libraries(log_file) as streams:
+    with at_work(log_file) as listener:
         from workflows.retrain.retrain import retrain as retrain_config
 
-        print(f"what the libraries say goes to {log_file}", file=streams.err)
-        with show_progress(streams.err) as listener:
-            summary = retrain_config(
-                settings,
-                conditions=conditions,
-                as_of=day,
-                dry_run=dry_run,
-                overlap=overlap,
-                address=address,
-                on_event=listener,
-                log_file=log_file,
-            )
+        summary = retrain_config(
+            settings,
+            conditions=conditions,
+            as_of=day,
+            dry_run=dry_run,
+            overlap=overlap,
+            address=address,
+            on_event=listener,
+            log_file=log_file,
+        )
     if as_json:
         print_json(summary.as_json())
     else:

@@ -40,7 +40,7 @@ def run(
     as_json: JsonOption = False,
 ) -> int:
     """Do what is not yet done of a run; after an interruption, the same command continues."""
-    from workflows.cli.progress import show_progress
+    from workflows.cli.progress import at_work
     from workflows.config.load import load_config
 
     if launcher not in (None, *LAUNCHERS):
@@ -50,12 +50,10 @@ def run(
         )
     settings = load_config(config, [*(changes or ()), *([f"launcher={launcher}"] if launcher else [])])
     log_file = settings.run_folder / "run.log"
-    with silence_libraries(log_file) as streams:
+    with at_work(log_file) as listener:
         from workflows.run import run as run_config
 
-        print(f"what the libraries say goes to {log_file}", file=streams.err)
-        with show_progress(streams.err) as listener:
-            summary = run_config(settings, address=address, on_event=listener, log_file=log_file)
+        summary = run_config(settings, address=address, on_event=listener, log_file=log_file)
     if as_json:
         print_json(summary.as_json())
     else:

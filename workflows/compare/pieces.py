@@ -23,7 +23,8 @@ from workflows.config.settings import Config
 from workflows.config.sizes import check_sizes
 from workflows.plan import estimate
 from workflows.plan.work import Work
-from workflows.stages.graph import GivenPrompt, RunGraph, code_version
+from workflows.stages.code import code_version
+from workflows.stages.graph import GivenPrompt, RunGraph
 from workflows.stages.payloads import backbone_payload, prompt_payload
 from workflows.stages.stage import Stage, standing
 

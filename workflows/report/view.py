@@ -22,7 +22,8 @@ from workflows.report.progress import done, efforts, every_stage, missing, rooms
 from workflows.report.similarity import similarity_table
 from workflows.report.sizes import costs
 from workflows.report.sources import source
-from workflows.stages.graph import RunGraph, code_version
+from workflows.stages.code import code_version
+from workflows.stages.graph import RunGraph
 from workflows.summary import RunSummary
 
 _PASSWORD = re.compile(r"(?<=://)[^/\s]*@")

@@ -21,9 +21,10 @@ from workflows.config.sizes import check_sizes
 from workflows.retrain.decide import AS_OF, Decision, Fresh, Known, decide
 from workflows.retrain.shared import Current, current_shared, why_pretrain
 from workflows.stages import comparing
+from workflows.stages.code import code_version
 from workflows.stages.follows import follows
 from workflows.stages.gate import Answering, cannot_answer, rows_payload
-from workflows.stages.graph import RunGraph, code_version
+from workflows.stages.graph import RunGraph
 from workflows.stages.loading import load_tasks
 
 OnEvent = Callable[[Mapping[str, Any]], None]

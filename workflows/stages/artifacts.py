@@ -23,7 +23,8 @@ from pipeline.tasks import PreparedTask
 from pipeline.training.candidates import Trained
 from pipeline.training.results import load_shared, load_trained
 from pipeline.training.similarity import nearest_source
-from workflows.stages.graph import RunGraph, code_version
+from workflows.stages.code import code_version
+from workflows.stages.graph import RunGraph
 from workflows.stages.payloads import DISTILLED
 from workflows.stages.stage import read_record
 

@@ -6,7 +6,8 @@ import hashlib
 import json
 from typing import Any
 
-from workflows.stages.graph import RunGraph, code_version
+from workflows.stages.code import code_version
+from workflows.stages.graph import RunGraph
 
 FOLLOWS = "follows"
 """The note on a version that holds them."""

@@ -7,14 +7,12 @@ The plan prints this graph, the run executes it, and the status reads it; all th
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pipeline
 from pipeline.backbone import BackboneInfo, describe, resolve_dtype
 from pipeline.errors import InputError, InputErrors, raise_all
 from pipeline.tasks import Task
@@ -22,6 +20,7 @@ from pipeline.training.candidates import Candidate
 from pipeline.training.halving import deal_cells
 from workflows.config.settings import Config
 from workflows.config.sizes import check_sizes, check_templates, check_written
+from workflows.stages.code import code_version
 from workflows.stages.loading import load_tasks, source_fingerprint
 from workflows.stages.stage import Stage, Standing, standing
 
@@ -289,14 +288,3 @@ def build_graph(config: Config, on_event: Callable[[Mapping[str, Any]], None] = 
     raise_all(problems)
     assert info is not None
     return RunGraph(config, info, tasks)
-
-
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """sha256 of the library's sources: results made by other code are not taken for this code's."""
-    root = Path(pipeline.__file__).parent
-    whole = hashlib.sha256(pipeline.__version__.encode())
-    for path in sorted(root.rglob("*.py")):
-        whole.update(path.relative_to(root).as_posix().encode())
-        whole.update(path.read_bytes())
-    return whole.hexdigest()

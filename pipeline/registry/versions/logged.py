@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-_PROMPT = "prompt"  # the artifact's folder inside the model
+_PROMPT = "prompt"
+_INSIDE = ("data", "artifacts")
+"""Where the artifact's folder lies inside a model: today, and where the first versions logged it."""
 
 
 def add_version(
@@ -62,8 +64,8 @@ def _log_model(client: MlflowClient, experiment: str, folder: Path, manifest: Ma
         mlflow.pyfunc.save_model(
             path=f"{scratch}/model",
             mlflow_model=model,
-            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-            artifacts={_PROMPT: f"{scratch}/{_PROMPT}"},
+            loader_module="pipeline.registry.versions.pyfunc_model",
+            data_path=f"{scratch}/{_PROMPT}",
             pip_requirements=[f"deepprompt=={__version__}"],
         )
         client.log_model_artifacts(logged.model_id, f"{scratch}/model")
@@ -86,7 +88,7 @@ def fetch_artifact(client: MlflowClient, uri: str, version: ModelVersion) -> Pat
     fingerprint = str(version.tags.get(TAG + "fingerprint", ""))
     source = client.get_model_version_download_uri(version.name, str(version.version))
     if urllib.parse.urlsplit(source).scheme in ("", "file"):
-        place = Path(download_artifacts(artifact_uri=source, tracking_uri=uri)) / "artifacts" / _PROMPT
+        place = _place(Path(download_artifacts(artifact_uri=source, tracking_uri=uri)))
         _check(place, fingerprint, version)
         return place
     kept = kept_artifacts() / fingerprint
@@ -94,14 +96,19 @@ def fetch_artifact(client: MlflowClient, uri: str, version: ModelVersion) -> Pat
         _check(kept, fingerprint, version)
         return kept
     with tempfile.TemporaryDirectory() as scratch:
-        whole = Path(download_artifacts(artifact_uri=source, tracking_uri=uri, dst_path=scratch))
-        place = whole / "artifacts" / _PROMPT
+        place = _place(Path(download_artifacts(artifact_uri=source, tracking_uri=uri, dst_path=scratch)))
         _check(place, fingerprint, version)
         try:
             copy_artifact(place, kept)
         except (InputError, OSError):
             _check(kept, fingerprint, version)  # another process has just kept it; else the disk's own error is told
     return kept
+
+
+def _place(model: Path) -> Path:
+    """The artifact's folder inside a logged model's."""
+    own = [model / inside / _PROMPT for inside in _INSIDE]
+    return next((folder for folder in own if folder.is_dir()), own[0])
 
 
 def kept_artifacts() -> Path:

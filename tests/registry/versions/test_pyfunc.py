@@ -60,3 +60,13 @@ def test_a_new_process_answers_the_same_through_mlflow(registry, tmp_path):
         predictor = Predictor(backbone, {task: load_artifact(tmp_path / task)})
         expected += predictor.predict(rows)
     assert json.loads(done.stdout.splitlines()[-1]) == expected
+
+
+def test_what_the_first_versions_logged_is_still_found(registry, tmp_path):
+    make_artifact(tmp_path / "intent", backbone_of("bert"), seed=5, **INTENT)
+    registry.register(tmp_path / "intent")
+    now = registry.get("intent")
+    now.parent.rename(now.parent.with_name("artifacts"))
+    before = registry.get("intent")
+    assert before != now
+    assert load_artifact(before).manifest == load_artifact(tmp_path / "intent").manifest
