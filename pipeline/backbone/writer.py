@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -106,7 +107,7 @@ def read_on(
         cache: of the tokens before, written on. prompts: the rows'. inserted: see `Backbone.forward`.
     """
     extra = {}
-    if "position_ids" in inspect.signature(backbone.model.forward).parameters:
+    if _counts_positions(type(backbone.model).forward):
         extra["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
     with inserting(backbone.embeddings[0], inserted):
         out = backbone.model(
@@ -114,3 +115,9 @@ def read_on(
         )
     hidden: Tensor = out.last_hidden_state
     return hidden
+
+
+@cache
+def _counts_positions(forward: Callable[..., Any]) -> bool:
+    """Whether a family's model takes positions; asked at every token, so it is looked up once."""
+    return "position_ids" in inspect.signature(forward).parameters
