@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 
@@ -34,3 +38,52 @@ def broken_bio(tags: list[str]) -> InputError | None:
             )
         before = tag
     return None
+
+
+def likeliest_bio(p: NDArray[np.float32], labels: Sequence[str], joined: Sequence[bool]) -> list[int]:
+    """The likeliest tags of a row among those that are BIO, words taken as independent: Viterbi decoding in which an I
+    follows its own kind only, and all else anything (as Lample et al. 2016, section 2.2, with fixed transitions).
+
+    Where each word's likeliest tag already fits, it is those.
+
+    Args:
+        p: [A, C] probabilities. labels: C tags. joined: for each of the A words, whether the one before it in the row
+            stands right before it in the text; a span does not go over what was not answered.
+
+    Returns:
+        A places among the labels.
+    """
+    inside, opening = _insides(tuple(labels))  # [I], [I]
+    best: list[int] = p.argmax(1).tolist()
+    may_follow = {tag: (tag, opener) for tag, opener in zip(inside.tolist(), opening.tolist(), strict=True)}
+    if all(
+        tag not in may_follow or (follows and best[n - 1] in may_follow[tag])
+        for n, (tag, follows) in enumerate(zip(best, joined, strict=True))
+    ):
+        return best
+    told = np.log(np.maximum(p.astype(np.float64), 1e-30))  # [A, C]
+    score, sources = np.zeros(len(labels)), []
+    for word, follows in zip(told, joined, strict=True):
+        source = np.full(len(labels), score.argmax())
+        reached = np.full(len(labels), score.max())
+        if follows:
+            # the label that opens a kind may be missing: then only the kind itself goes before
+            opened = np.where(opening >= 0, score[opening], -np.inf)  # [I]
+            source[inside] = np.where(opened >= score[inside], opening, inside)
+            reached[inside] = np.maximum(opened, score[inside])
+        else:
+            reached[inside] = -np.inf
+        sources.append(source)
+        score = reached + word
+    path = [int(score.argmax())]
+    for source in sources[:0:-1]:
+        path.append(int(source[path[-1]]))
+    return path[::-1]
+
+
+@lru_cache
+def _insides(labels: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the I tags stand, and for each where the B of its kind does; -1 where it does not."""
+    inside = [n for n, label in enumerate(labels) if label == "I" or label.startswith("I-")]
+    opening = [labels.index("B" + labels[n][1:]) if "B" + labels[n][1:] in labels else -1 for n in inside]
+    return np.array(inside, dtype=np.int64), np.array(opening, dtype=np.int64)

@@ -11,7 +11,7 @@ from pipeline.tasks.encoding.batching import IGNORED
 from pipeline.tasks.encoding.encoder import Encoder
 from pipeline.tasks.scoring.scales import CLASSES
 from pipeline.tasks.types.base import Encoded, Reading, TaskType
-from pipeline.tasks.types.bio import looks_like_bio
+from pipeline.tasks.types.bio import likeliest_bio, looks_like_bio
 
 LOST = ""  # the answer for a word that has none; no label is empty, so it is always a miss
 
@@ -83,10 +83,16 @@ class Token(TaskType):
         return [{**row, "answer": list(first.values()), "words": list(first), "labels": labels}]
 
     def read(self, reading: Reading, labels: Sequence[str], metric: str, threshold: float | None) -> list[str]:
-        """As many tags as there are words. A word that was cut off, or of which the tokenizer leaves nothing, gets O
-        where spans count and else what is no tag: a miss either way."""
-        answer = ["O" if metric == "span_f1" else LOST] * len(reading.row["tags"])
-        for word, label in zip(reading.marks["words"], reading.p.argmax(-1).tolist(), strict=True):
+        """As many tags as there are words; where spans count, tags that are BIO. A word that was cut off, or of which
+        the tokenizer leaves nothing, gets O where spans count and else what is no tag: a miss either way."""
+        spans, words = metric == "span_f1", reading.marks["words"]
+        answer = ["O" if spans else LOST] * len(reading.row["tags"])
+        if spans:
+            joined = [n > 0 and words[n - 1] == word - 1 for n, word in enumerate(words)]
+            chosen = likeliest_bio(reading.p.numpy(), labels, joined)
+        else:
+            chosen = reading.p.argmax(-1).tolist()
+        for word, label in zip(words, chosen, strict=True):
             answer[word] = labels[label]
         return answer
 

@@ -15,7 +15,7 @@ from pipeline.training.select import choose_winner, ranked
 from tests.benchmarks import step as steps
 from tests.benchmarks.search import peft_side
 from tests.benchmarks.search.our_side import backbone, search, test_scores
-from tests.benchmarks.search.setting import EIGHT, FEWER_ROWS, FOUR, MANY_RATES, ROWS, grid, prepared, timed
+from tests.benchmarks.search.setting import EIGHT, FEWER_ROWS, MANY_RATES, ROWS, grid, prepared, timed
 
 TOLERANCE = 0.002  # the default of adapt.tolerance
 Figures = dict[str, Any]
@@ -51,12 +51,12 @@ def one_task(rounds: int = 2) -> Figures:
 
 
 def fully() -> Figures:
-    """The winner of the search against the best of the same 24 trained to the end, on four tasks.
+    """The winner of the search against the best of the same 24 trained to the end, on eight tasks.
 
     The 24 share batches, which changes nothing of what becomes of each (tests/training/test_cohort.py).
     """
     rows = []
-    for name in FOUR:
+    for name in EIGHT:
         task = prepared(name, FEWER_ROWS)
         seconds, (found, _) = timed(lambda task=task: search([task], grid()))
         winner = found[0][choose_winner(found[0], TOLERANCE)]

@@ -2,13 +2,13 @@
 
 Each piece is written to the results file as soon as it is there; a second call measures what is missing. Nothing is
 asserted. `--busy` marks the pieces of this call as measured beside other work: their seconds say little, the other
-figures are the same. `--again busy` measures those once more.
+figures are the same. `--again busy` measures those once more. Several calls with tasks or methods of their own may run
+side by side, each with its share of the cores (`OMP_NUM_THREADS`).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from pathlib import Path
@@ -19,8 +19,7 @@ import torch
 from rich.console import Console
 
 from pipeline.backbone import resolve_dtype
-from pipeline.training.world import save_json
-from tests.benchmarks.table import entries, ours, peft_side, rates
+from tests.benchmarks.table import entries, kept, ours, peft_side, rates
 from tests.benchmarks.table.render import render
 
 RESULTS = Path(__file__).parents[1] / "results" / "table.json"
@@ -37,26 +36,29 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no piece after so many")
     chosen = parser.parse_args()
     console = Console(stderr=True, highlight=False)
-    result: dict[str, Any] = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.is_file() else {}
-    result["setting"] = _setting()
-    pieces: Pieces = result.setdefault("pieces", {})
+    with kept.adding(chosen.out) as result:
+        result["setting"] = _setting()
+        pieces: Pieces = result.setdefault("pieces", {})
     end = time.monotonic() + 60 * chosen.minutes
     wanted = [(task, method) for task in chosen.only for method in chosen.methods if entries.offered(task, method)]
     waiting = [one for one in wanted if _due(pieces.get("/".join(one)), chosen.again)]
-    began = time.monotonic()
+    began, done = time.monotonic(), set[str]()
     for place, (task, method) in enumerate(waiting):
         if time.monotonic() > end:
             break
-        if method == entries.WHOLE and not _due(pieces.get(f"{task}/{method}"), chosen.again if place == 0 else None):
-            continue  # an earlier one of these runs did all the tasks
+        key = f"{task}/{method}"
+        if key in done:
+            continue  # a whole run does all the tasks
         at = time.monotonic()
         left = f", about {(at - began) / place * (len(waiting) - place) / 60:.0f} min left" if place else ""
-        console.print(f"{place + 1} of {len(waiting)}: {task}/{method}{left}")
-        for name, found in measure(task, method, chosen.again is not None).items():
-            pieces[f"{name}/{method}"] = {**found, "busy": chosen.busy}
-        save_json(chosen.out, _rounded(result))
-        console.print(f"  {_said(pieces[f'{task}/{method}'])}  ({time.monotonic() - at:.0f} s)")
-    page = render(json.loads(chosen.out.read_text(encoding="utf-8")))
+        console.print(f"{place + 1} of {len(waiting)}: {key}{left}")
+        found = measure(task, method, chosen.again is not None)
+        with kept.adding(chosen.out) as result:
+            for name, piece in found.items():
+                result["pieces"][f"{name}/{method}"] = {**piece, "busy": chosen.busy}
+        done |= {f"{name}/{method}" for name in found}
+        console.print(f"  {_said(found[task])}  ({time.monotonic() - at:.0f} s)")
+    page = render(kept.read(chosen.out))
     chosen.out.with_suffix(".md").write_text(page, encoding="utf-8")
     print(page)
 
@@ -74,7 +76,7 @@ def measure(task: str, method: str, fresh: bool) -> Pieces:
             }
             for name in runs[0]
         }
-    rate = rates.best(method)
+    rate = rates.best(method, entries.entry(task).type)
     if method in entries.PEFT:
         assert rate is not None
         prepared, seeds = ours.prepared(task), []
@@ -112,14 +114,6 @@ def _said(piece: dict[str, Any]) -> str:
         return f"crashes: {piece['crashes']}"
     scores = [one["test"] for one in piece["seeds"]]
     return f"test {mean(scores):.4f}, {piece['seconds']:.1f} s a seed"
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_rounded(one) for one in value]
-    return round(value, 6) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":
