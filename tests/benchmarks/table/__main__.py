@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from operator import itemgetter
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -41,56 +42,73 @@ def main() -> None:
         pieces: Pieces = result.setdefault("pieces", {})
     end = time.monotonic() + 60 * chosen.minutes
     wanted = [(task, method) for task in chosen.only for method in chosen.methods if entries.offered(task, method)]
-    waiting = [one for one in wanted if _due(pieces.get("/".join(one)), chosen.again)]
-    began, done = time.monotonic(), set[str]()
+    waiting = [one for one in wanted if one[1] != entries.WHOLE and _due(pieces.get("/".join(one)), chosen.again)]
+    if entries.WHOLE in chosen.methods:  # a run does all the tasks
+        waiting += [(str(seed), entries.WHOLE) for seed in _seeds_due(pieces, chosen.again)]
+    began = time.monotonic()
     for place, (task, method) in enumerate(waiting):
         if time.monotonic() > end:
             break
-        key = f"{task}/{method}"
-        if key in done:
-            continue  # a whole run does all the tasks
         at = time.monotonic()
         left = f", about {(at - began) / place * (len(waiting) - place) / 60:.0f} min left" if place else ""
-        console.print(f"{place + 1} of {len(waiting)}: {key}{left}")
-        found = measure(task, method, chosen.again is not None)
-        with kept.adding(chosen.out) as result:
-            for name, piece in found.items():
-                result["pieces"][f"{name}/{method}"] = {**piece, "busy": chosen.busy}
-        done |= {f"{name}/{method}" for name in found}
-        console.print(f"  {_said(found[task])}  ({time.monotonic() - at:.0f} s)")
+        console.print(f"{place + 1} of {len(waiting)}: {task}/{method}{left}")
+        if method == entries.WHOLE:
+            found = ours.whole(int(task))
+            with kept.adding(chosen.out) as result:
+                _add_seed(result["pieces"], int(task), found, chosen.busy)
+        else:
+            piece = {**measure(task, method, chosen.again is not None), "busy": chosen.busy}
+            with kept.adding(chosen.out) as result:
+                result["pieces"][f"{task}/{method}"] = piece
+            console.print(f"  {_said(piece)}  ({time.monotonic() - at:.0f} s)")
     page = render(kept.read(chosen.out))
     chosen.out.with_suffix(".md").write_text(page, encoding="utf-8")
     print(page)
 
 
-def measure(task: str, method: str, fresh: bool) -> Pieces:
-    """A piece; of the whole way all tasks at once."""
-    if method == entries.WHOLE:
-        runs = [ours.whole(seed) for seed in range(entries.SEEDS)]
-        return {
-            name: {
-                "metric": runs[0][name]["metric"],
-                "seeds": [run[name] for run in runs],
-                "parameters": {"trained": round(mean(run[name]["trained"] for run in runs))},
-                "seconds": mean(run[name]["seconds"] for run in runs),
-            }
-            for name in runs[0]
-        }
+def measure(task: str, method: str, fresh: bool) -> dict[str, Any]:
+    """A piece: a method on a task, all seeds."""
     rate = rates.best(method, entries.entry(task).type)
-    if method in entries.PEFT:
-        assert rate is not None
-        prepared, seeds = ours.prepared(task), []
-        for seed in range(entries.SEEDS):
-            found = peft_side.train(prepared, method, seed, rate)
-            if "crashes" in found:
-                return {task: {"metric": prepared.metric, **found}}
-            seeds.append(found)
-        keys = {key: seeds[0][key] for key in ("steps",)} | {"learning_rate": seeds[0]["rate"]}
-        seconds = mean(one["seconds"] for one in seeds)
-        numbers = {"trained": seeds[0]["parameters"]}
-        scores = [{"test": one["test"], "dev": one["dev"]} for one in seeds]
-        return {task: {"metric": prepared.metric, **keys, "parameters": numbers, "seconds": seconds, "seeds": scores}}
-    return {task: ours.piece(task, method, rate, fresh)}
+    if method not in entries.PEFT:
+        return ours.piece(task, method, rate, fresh)
+    assert rate is not None
+    prepared, seeds = ours.prepared(task), []
+    for seed in range(entries.SEEDS):
+        found = peft_side.train(prepared, method, seed, rate)
+        if "crashes" in found:
+            return {"metric": prepared.metric, **found}
+        seeds.append(found)
+    return {
+        "metric": prepared.metric,
+        "steps": seeds[0]["steps"],
+        "learning_rate": seeds[0]["rate"],
+        "parameters": {"trained": seeds[0]["parameters"]},
+        "seconds": mean(one["seconds"] for one in seeds),
+        "seeds": [{"test": one["test"], "dev": one["dev"]} for one in seeds],
+    }
+
+
+def _seeds_due(pieces: Pieces, again: str | None) -> list[int]:
+    """The seeds whose whole run is missing."""
+    known = next((piece for key, piece in pieces.items() if key.endswith(f"/{entries.WHOLE}")), None)
+    done = set() if _due(known, again) or known is None else {one["seed"] for one in known["seeds"]}
+    return [seed for seed in range(entries.SEEDS) if seed not in done]
+
+
+def _add_seed(pieces: Pieces, seed: int, run: dict[str, dict[str, Any]], busy: bool) -> None:
+    """Puts what a whole run found of each task beside what the other seeds' found."""
+    for name, found in run.items():
+        before = pieces.get(f"{name}/{entries.WHOLE}", {}).get("seeds", [])
+        seeds = sorted(
+            [*(one for one in before if one["seed"] != seed), {"seed": seed, **found}], key=itemgetter("seed")
+        )
+        pieces[f"{name}/{entries.WHOLE}"] = {
+            "metric": found["metric"],
+            "seeds": seeds,
+            "parameters": {"trained": round(mean(one["trained"] for one in seeds))},
+            "seconds": mean(one["seconds"] for one in seeds),
+            "busy": busy,
+        }
 
 
 def _due(piece: dict[str, Any] | None, again: str | None) -> bool:

@@ -47,7 +47,7 @@ def render(result: Mapping[str, Any]) -> str:
         "that answer a sequence, and of another for all that tag words. Every choice was made on dev, test was scored "
         f"once. Mean ± deviation over {setting['seeds']} seeds.",
         f"“{NAMES[WHOLE]}” has more than that budget: a pretraining over all the tasks, and a search over lengths and "
-        "depths, both as the product's defaults have it. Its seconds are a task's share of all.",
+        f"depths, both by the product's defaults. Its seconds are a task's share of all.{_seeds(pieces, setting)}",
         "## Test",
         _table(heading, rows(_score)),
         "## Against fine-tuning and PEFT",
@@ -89,6 +89,12 @@ def _ratios(pieces: Pieces, tasks: Sequence[str], methods: Sequence[str]) -> Ite
         lines.append([NAMES[method], share, worst, "-" if method in PEFT else f"{ahead} of {compared}"])
     heading = ["method", "share of fine-tuning, mean (tasks)", "lowest", "above PEFT's best"]
     return [_table(heading, lines)]
+
+
+def _seeds(pieces: Pieces, setting: Mapping[str, Any]) -> str:
+    """What is to be said where the whole way has not been gone with every seed yet."""
+    counts = {len(piece["seeds"]) for key, piece in pieces.items() if key.endswith(f"/{WHOLE}")}
+    return "" if counts <= {setting["seeds"]} else f" So far its figures are of {min(counts)} seeds."
 
 
 def _cell(piece: Piece | None, shown: Callable[[Piece], str]) -> str:
