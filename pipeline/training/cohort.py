@@ -26,7 +26,7 @@ from pipeline.tasks import Batch, HeadBank, collate
 from pipeline.training.candidates import Trained
 from pipeline.training.evaluate import look_at_dev
 from pipeline.training.loop import Trainer
-from pipeline.training.packing import TOKENS_PER_PASS, Padding, Unit, pack
+from pipeline.training.packing import TOKENS_PER_PASS, Padding, Unit, pack, room_for
 from pipeline.training.search import Search
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import World
@@ -92,7 +92,9 @@ class Cohort:
         self.trainer = Trainer(self.model, world)
         self.active: list[int] = []
         self._waiting = deque(range(len(searches)))
-        self._limit = settings.tokens_per_pass or TOKENS_PER_PASS.get(backbone.device.type, 4096)
+        vocabulary = max(search.task.kind.scored(backbone.info.vocabulary) for search in searches)
+        widest = settings.tokens_per_pass or TOKENS_PER_PASS.get(backbone.device.type, 4096)
+        self._limit = room_for(widest, vocabulary)
 
     def run(self) -> list[list[Trained]]:
         """Trains all searches, continuing from the latest checkpoint; each search's candidates at their best."""

@@ -20,6 +20,7 @@ from pipeline.model import PromptedModel
 from pipeline.tasks import Answers, Batch, Evidence, Gold, PreparedTask, Reading, collate, length_batches
 from pipeline.tasks.scoring.scales import Scale
 from pipeline.tasks.types.base import text_reading
+from pipeline.training.packing import room_for
 from pipeline.training.trunks import TOKENS_PER_FORWARD, Trunks
 
 Member = tuple[int, int]
@@ -124,10 +125,12 @@ def _answered(
     encoded = task.encoded[split]
     groups = _alike(model, members)
     begins = {first for first, _ in groups}
-    batches = length_batches(encoded.lengths, rows_per_batch, sequences=encoded.sequences, tokens=TOKENS_PER_FORWARD)
+    room = room_for(TOKENS_PER_FORWARD, task.kind.scored(model.backbone.info.vocabulary))
+    batches = length_batches(encoded.lengths, rows_per_batch, sequences=encoded.sequences, tokens=room)
     for done, indices in enumerate(batches, start=1):
         rows = split_rows(model, task, split, indices, begins, trunks)
-        for some in _passes(groups, *rows.input_ids.shape):
+        count, width = rows.input_ids.shape
+        for some in _passes(groups, count, width, room):
             yield indices, some, model(_under(rows, [members[k] for k in some]))
         if on_batch is not None:
             on_batch(done, len(batches))
@@ -164,10 +167,10 @@ def _alike(model: PromptedModel, members: Sequence[Member]) -> dict[tuple[int, i
     return groups
 
 
-def _passes(groups: Mapping[tuple[int, int], list[int]], rows: int, tokens: int) -> Iterator[list[int]]:
-    """Members that answer side by side: as many as keep a pass of `rows` × `tokens` for each within bounds."""
+def _passes(groups: Mapping[tuple[int, int], list[int]], rows: int, tokens: int, room: int) -> Iterator[list[int]]:
+    """Members that answer side by side: as many as keep a pass of `rows` × `tokens` for each within `room` tokens."""
     for (_, places), group in groups.items():
-        together = max(1, TOKENS_PER_FORWARD // (rows * (tokens + places)))
+        together = max(1, room // (rows * (tokens + places)))
         yield from (group[i : i + together] for i in range(0, len(group), together))
 
 

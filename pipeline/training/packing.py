@@ -13,6 +13,9 @@ from dataclasses import dataclass
 TOKENS_PER_PASS = {"cpu": 4096, "cuda": 65536}
 """Padded tokens, prompt places included, of the widest pass: enough to keep the processor busy, few enough to bound the
 memory that a step's activations take, however many candidates there are."""
+SCORES_PER_PASS = 2**27
+"""Scores of the widest pass in which each token is scored for the whole vocabulary: half a gigabyte in fp32, of which
+training holds a few copies. Of a vocabulary of 50 000 that is 2700 tokens."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,15 @@ class Padding:
     def fraction(self) -> float:
         """Of all that was computed, the share that nobody asked for."""
         return 1.0 - self.used / self.whole if self.whole else 0.0
+
+
+def room_for(tokens: int, vocabulary: int) -> int:
+    """How many of so many tokens a pass may have.
+
+    Args:
+        vocabulary: V where the backbone writes and each token is scored for all of it; 0 where none is.
+    """
+    return min(tokens, max(1, SCORES_PER_PASS // vocabulary)) if vocabulary else tokens
 
 
 def pack(units: Sequence[Unit], limit: int) -> list[list[Unit]]:

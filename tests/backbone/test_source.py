@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from pipeline.backbone import describe, load_backbone, resolve_dtype
 from pipeline.errors import InputError
@@ -107,6 +107,19 @@ def test_what_is_missing_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "no-such-family"}')
     with pytest.raises(InputError, match=r"config\.json cannot be read"):
         describe(str(tmp_path))
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize(("family", "part"), [("bert", "layer.1."), ("gpt2", "h.2.mlp"), ("t5", "decoder.")])
+def test_weights_that_a_checkpoint_lacks_are_not_drawn_at_random(family, part, mapped, tmp_path):
+    """A T5 that was saved as an encoder has no decoder."""
+    folder = tmp_path / "copy"
+    shutil.copytree(family_backbone(family), folder)
+    weights = {name: value for name, value in load_file(folder / "model.safetensors").items() if part not in name}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=rf"backbone\.model: the checkpoint lacks \d+ of the weights .*{part}"):
+        load_backbone(str(folder), mapped=tmp_path / "mapped" if mapped else None)
+    assert not list(tmp_path.glob("mapped/*.safetensors"))
 
 
 def test_a_hub_id_that_cannot_be_reached_suggests_a_built_in(monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.packing import Padding, Unit, pack
+from pipeline.training.packing import SCORES_PER_PASS, Padding, Unit, pack, room_for
 
 units = st.lists(
     st.builds(
@@ -44,3 +44,11 @@ def test_padding_is_what_nobody_asked_for():
     padding.count([Unit(0, 0, 6, 0, 4, 0), Unit(0, 1, 2, 0, 4, 0)])
     assert padding.fraction == 1 - (10 + 6) / 20
     assert Padding().fraction == 0.0
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**9))
+def test_the_scores_of_a_whole_vocabulary_bound_a_pass(tokens, vocabulary):
+    room = room_for(tokens, vocabulary)
+    assert 1 <= room <= tokens and (room == 1 or room * vocabulary <= SCORES_PER_PASS)
+    assert room == tokens or (room + 1) * vocabulary > SCORES_PER_PASS
+    assert room_for(tokens, 0) == tokens

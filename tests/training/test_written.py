@@ -87,6 +87,19 @@ def test_beside_other_tasks_and_with_a_trunk_it_ends_as_alone(family, tmp_path):
             assert_same(one, same, atol=1e-3)
 
 
+def test_a_large_vocabulary_makes_passes_smaller_and_nothing_else(tmp_path, monkeypatch):
+    model, task = prepared(tmp_path, "gpt2")
+    wide = train(model, task, CANDIDATES, tmp_path / "wide", SETTINGS)
+    most: list[int] = []
+    score = model.scores
+    monkeypatch.setattr(model, "scores", lambda hidden: most.append(len(hidden)) or score(hidden))
+    monkeypatch.setattr("pipeline.training.packing.SCORES_PER_PASS", 40 * model.info.vocabulary)
+    narrow = train(model, task, CANDIDATES, tmp_path / "narrow", SETTINGS)
+    assert 0 < max(most) <= 40
+    for one, same in zip(wide, narrow, strict=True):
+        assert_same(one, same, atol=1e-3)
+
+
 def test_it_learns_what_it_is_taught(tmp_path):
     model, task = prepared(tmp_path, "gpt2")
     many = SearchSettings(steps=60, rows=4, warmup=0.1, evaluate_every=30, patience=0, seed=3)

@@ -154,6 +154,12 @@ def test_sharded_weights_take_less_memory(config_file):
     assert 0 < again < once, "layers that keep their inputs only"
 
 
+def test_a_plan_counts_the_scores_of_what_is_written(config_file):
+    info = build_graph(load_config(config_file)).info
+    silent, written = (estimate.worker_memory(info, 10**9, 4, 1000, scored=one) for one in (0, 50_000))
+    assert written - silent >= 1000 * 50_000 * 4 * 3, "scores in fp32, their logarithms and a gradient at least"
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_speed_is_measured(dtype):
     assert estimate.measure_speed(dtype, 48, seconds=0.01) > 0

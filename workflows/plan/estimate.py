@@ -23,6 +23,8 @@ PROCESS_BYTES = 600_000_000
 """What a worker takes before it loads a backbone: Python, torch, transformers."""
 _SAVED_PER_LAYER = 12
 """Vectors of width M that a layer keeps per token for its backward pass: norms, q, k, v, attention, the wide middle."""
+_BYTES_PER_SCORE = 16
+"""What the score of a token of the vocabulary takes: in fp32, as a logarithm, and the gradients of both."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,13 @@ def gathering(weight_bytes: int, workers: int, device: str) -> float:
 
 
 def worker_memory(
-    info: BackboneInfo, weight_bytes: int, item: int, tokens: float, share: int = 1, again: bool = False
+    info: BackboneInfo,
+    weight_bytes: int,
+    item: int,
+    tokens: float,
+    share: int = 1,
+    again: bool = False,
+    scored: int = 0,
 ) -> int:
     """Bytes of one worker at its widest step.
 
@@ -134,12 +142,13 @@ def worker_memory(
         weight_bytes: of the whole backbone. item: bytes of one weight. tokens: in this worker's step.
         share: over how many workers the weights are sharded; two layers are whole at any time.
         again: whether layers keep their inputs only, all but the one that is on its way back (`checkpointing`).
+        scored: tokens of the vocabulary that are scored at each of the step's, see `TaskType.scored`.
     """
     layer = weight_bytes / max(1, info.layers)
     weights = weight_bytes if share == 1 else weight_bytes / share + 2 * layer
     kept = info.entrances + _SAVED_PER_LAYER if again else info.entrances * _SAVED_PER_LAYER
     activations = tokens * kept * info.inner * item
-    return round(PROCESS_BYTES + weights + activations)
+    return round(PROCESS_BYTES + weights + activations + tokens * scored * _BYTES_PER_SCORE)
 
 
 def disk_bytes(tokens: float, checkpointed: int, kept: int) -> int:

@@ -12,11 +12,11 @@ from pipeline.backbone import ShardingChoice, choose_sharding, load_tokenizer
 from pipeline.errors import InputError, InputErrors, raise_all
 from pipeline.prompts import encoder_parameters
 from pipeline.tasks import SPLITS, EncodedSplit, Task, encode_split
-from pipeline.training.packing import TOKENS_PER_PASS
 from workflows.config.settings import Config
 from workflows.doctor.preflight import check_disk, check_tracking
 from workflows.machine import look_at_machine
 from workflows.plan import estimate
+from workflows.plan.memory import memory_of_workers
 from workflows.plan.records import Plan, StagePlan, TaskPlan
 from workflows.plan.travel import places_of
 from workflows.plan.work import Encoded, Work
@@ -136,7 +136,7 @@ class _Planner:
             stages=stages,
             speed=self.speed,
             seconds=sum(stage.seconds for stage in stages),
-            memory=self._memory(choice),
+            memory=memory_of_workers(self.graph, self.work, self.group, self.machine.gpus, choice),
             disk=disk,
             free_disk=check_disk(self.config.run_folder, disk),
             trunk_bytes=sum(map(self.work.trunk_bytes, self.config.adapt_tasks)) if trunk is not None else 0,
@@ -272,18 +272,3 @@ class _Planner:
             return 0.0
         device = "cuda" if self.machine.gpus else "cpu"
         return pretrain.steps * estimate.gathering(self.graph.backbone_bytes, self.group, device)
-
-    def _memory(self, choice: ShardingChoice | None) -> dict[str, int]:
-        memory, weights, item = {}, self.graph.backbone_bytes, self.work.item
-        if choice is not None:
-            share = self.group if choice.kind == "zero3" else 1
-            tokens = self.work.pretrain_step().tokens / self.group
-            memory["pretrain"] = estimate.worker_memory(self.info, weights, item, tokens, share, self.work.again)
-        step = sum(
-            self.work.rows(name, "train", self.config.adapt_for(name).batch_rows).tokens
-            * len(self.graph.candidates(name))
-            for name in self.config.adapt_tasks
-        )
-        widest = min(step, TOKENS_PER_PASS["cuda" if self.machine.gpus else "cpu"])
-        memory["adapt"] = estimate.worker_memory(self.info, weights, item, widest, again=self.work.again)
-        return memory

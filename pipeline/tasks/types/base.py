@@ -122,6 +122,10 @@ class TaskType(ABC):
         """What the scores of a search are on dev: the metric, or what stands in for it where it would cost too much."""
         return "likelihood" if self.written else metric
 
+    def scored(self, vocabulary: int) -> int:
+        """How many tokens of the backbone's vocabulary are scored at every answer: all where it writes, else none."""
+        return vocabulary if self.written else 0
+
     def asked(self, column: str, value: Any, raw: Mapping[str, Any]) -> Any:
         """An input of a row to be answered; None where it is missing. `raw` is the whole row."""
         return value

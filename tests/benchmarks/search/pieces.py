@@ -8,12 +8,14 @@ from collections.abc import Callable
 from statistics import mean, median
 from typing import Any
 
+from pipeline.backbone import Backbone
 from pipeline.tasks import PreparedTask
 from pipeline.training.answering import answer_together
 from pipeline.training.candidates import Trained
 from pipeline.training.select import choose_winner, ranked
 from tests.benchmarks import step as steps
 from tests.benchmarks.search import peft_side
+from tests.benchmarks.search.deeper import deeper_backbone, untrained
 from tests.benchmarks.search.our_side import backbone, search, test_scores
 from tests.benchmarks.search.setting import EIGHT, FEWER_ROWS, MANY_RATES, ROWS, grid, prepared, timed
 
@@ -107,7 +109,7 @@ def eight_tasks() -> Figures:
 
 
 def ensemble(rounds: int = 5) -> Figures:
-    """Five members' answers on fresh rows, nothing cached, against the mean of the five alone; the sides in turn.
+    """Five members' answers on fresh rows, nothing cached, against one's; the sides in turn.
 
     The widest batches that suit the device on both sides, and 32 rows at a time, as a server would have them.
     """
@@ -117,16 +119,30 @@ def ensemble(rounds: int = 5) -> Figures:
     for depth in (0, 3, 5):
         found, _ = search([task], grid((16,), (depth,), rates), epochs=1, halving=0)
         for name, rows in (("", 10**6), (", 32 rows at a time", 32)):
-            ratios = []
-            for _ in range(rounds):
-                alone = [_seconds_to_answer(task, [one], rows) for one in found[0]]
-                ratios.append(_seconds_to_answer(task, found[0], rows) / mean(alone))
-            figures[f"members from layer {depth}{name}"] = median(ratios)
+            figures[f"members from layer {depth}{name}"] = _five_against_one(backbone(), task, found[0], rows, rounds)
     return figures
 
 
-def _seconds_to_answer(task: PreparedTask, members: list[Trained], rows: int) -> float:
-    return timed(lambda: answer_together(backbone(), task, "test", members, pooling="mean", rows_per_batch=rows))[0]
+def deeper(rounds: int = 3) -> Figures:
+    """As `ensemble`, on a backbone of MiniLM's shape with more layers: random weights and prompts, which cost the
+    same."""
+    task, figures = prepared("subj"), {}
+    for layers in (12, 24):
+        with deeper_backbone(layers) as model:
+            for depth in (layers - 1, layers - layers // 6):
+                members = untrained(model, task, depth)
+                ratio = _five_against_one(model, task, members, 10**6, rounds)
+                figures[f"{layers} layers, members from layer {depth}"] = ratio
+    return figures
+
+
+def _five_against_one(model: Backbone, task: PreparedTask, five: list[Trained], rows: int, rounds: int) -> float:
+    """The median over the rounds, in each of which another of the five is the one."""
+
+    def seconds(members: list[Trained]) -> float:
+        return timed(lambda: answer_together(model, task, "test", members, pooling="mean", rows_per_batch=rows))[0]
+
+    return median(seconds(five) / seconds([five[turn % len(five)]]) for turn in range(rounds))
 
 
 def memory() -> Figures:
@@ -182,6 +198,7 @@ def nested() -> Figures:
 PIECES: dict[str, Callable[[], Figures]] = {
     "step": step,
     "ensemble": ensemble,
+    "deeper": deeper,
     "memory": memory,
     "dtypes": dtypes,
     "nested": nested,

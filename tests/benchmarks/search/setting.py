@@ -17,7 +17,6 @@ from pipeline.training.candidates import Candidate
 
 DATASETS = Path(__file__).resolve().parents[4] / "shared" / "datasets"
 EIGHT = ("subj", "mr", "cr", "snips_intent", "sms_spam", "pros_cons", "clinc150", "snli")
-FOUR = ("subj", "mr", "cr", "pros_cons")
 ROWS, DEV, TEST, EPOCHS, BATCH = 1000, 300, 1000, 4, 32
 FEWER_ROWS = 500
 """Of each of the eight tasks, so that the sixteen runs take minutes."""
