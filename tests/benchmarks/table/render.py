@@ -59,11 +59,15 @@ def render(result: Mapping[str, Any]) -> str:
         "With ~: measured beside other work.",
         _table(heading, rows(lambda piece: f"{'~' if piece['busy'] else ''}{piece['seconds']:.0f}")),
     ]
-    wanted = [f"{task}/{method}" for task in names for method in methods if offered(task, method)]
-    missing = [key for key in wanted if key not in pieces]
-    missing += [one.name for one in ENTRIES if one.name not in names]
-    if missing:
-        parts.append(f"Not measured yet: {', '.join(missing)}.")
+    missing = {
+        NAMES[method]: [
+            one.name for one in ENTRIES if offered(one.name, method) and f"{one.name}/{method}" not in pieces
+        ]
+        for method in METHODS
+    }
+    if any(missing.values()):
+        told = [f"- {method}: {', '.join(tasks)}" for method, tasks in missing.items() if tasks]
+        parts += ["## Not measured yet", "\n".join(told)]
     return "\n\n".join(parts) + "\n"
 
 
