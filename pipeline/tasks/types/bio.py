@@ -53,9 +53,8 @@ def likeliest_bio(p: NDArray[np.float32], labels: Sequence[str], joined: Sequenc
     Returns:
         A places among the labels.
     """
-    inside, opening = _insides(tuple(labels))  # [I], [I]
+    inside, opening, may_follow = _insides(tuple(labels))  # [I], [I]
     best: list[int] = p.argmax(1).tolist()
-    may_follow = {tag: (tag, opener) for tag, opener in zip(inside.tolist(), opening.tolist(), strict=True)}
     if all(
         tag not in may_follow or (follows and best[n - 1] in may_follow[tag])
         for n, (tag, follows) in enumerate(zip(best, joined, strict=True))
@@ -82,8 +81,9 @@ def likeliest_bio(p: NDArray[np.float32], labels: Sequence[str], joined: Sequenc
 
 
 @lru_cache
-def _insides(labels: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the I tags stand, and for each where the B of its kind does; -1 where it does not."""
+def _insides(labels: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[int, tuple[int, int]]]:
+    """Where the I tags stand, and for each where the B of its kind does, -1 where it does not; I → what it follows."""
     inside = [n for n, label in enumerate(labels) if label == "I" or label.startswith("I-")]
     opening = [labels.index("B" + labels[n][1:]) if "B" + labels[n][1:] in labels else -1 for n in inside]
-    return np.array(inside, dtype=np.int64), np.array(opening, dtype=np.int64)
+    may_follow = {tag: (tag, opener) for tag, opener in zip(inside, opening, strict=True)}
+    return np.array(inside, dtype=np.int64), np.array(opening, dtype=np.int64), may_follow

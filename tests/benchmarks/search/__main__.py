@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks.search`: what a search costs and finds. Prints one JSON object and a table.
 
 Each piece is written to the results file as soon as it is there; a second call measures what is missing (`--fresh`:
-everything). Nothing is asserted. It takes about 35 minutes on two cores, which should have nothing else to do.
+everything). Nothing is asserted. It takes about an hour on two cores, which should have nothing else to do.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.backbone import resolve_dtype
+from tests.benchmarks.rounding import rounded
 from tests.benchmarks.search import setting
 from tests.benchmarks.search.pieces import PIECES
 from tests.benchmarks.search.plot import draw
@@ -56,21 +57,13 @@ def main() -> None:
             continue
         console.print(f"measuring {name} …")
         began = time.perf_counter()
-        result[name] = _rounded(PIECES[name]())
+        result[name] = rounded(PIECES[name](), 4)
         console.print(f"  {result[name]}  ({time.perf_counter() - began:.0f} s)", highlight=False)
         chosen.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     if "scale" in result:
         draw(result["scale"], chosen.out.with_suffix(".svg"))
     print(json.dumps(result, indent=2))
     console.print(_table(result))
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_rounded(one) for one in value]
-    return round(value, 4) if isinstance(value, float) else value
 
 
 def _table(result: dict[str, Any]) -> Table:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.training.world import save_json
+from tests.benchmarks.rounding import rounded
 from tests.benchmarks.table.entries import WORK
 
 Figures = dict[str, Any]
@@ -29,13 +30,4 @@ def adding(file: Path) -> Iterator[Figures]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         figures = read(file)
         yield figures
-        save_json(file, rounded(figures))
-
-
-def rounded(value: Any) -> Any:
-    """Numbers to six places."""
-    if isinstance(value, dict):
-        return {key: rounded(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [rounded(one) for one in value]
-    return round(value, 6) if isinstance(value, float) else value
+        save_json(file, rounded(figures, 6))
