@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 import threading
@@ -107,6 +108,10 @@ def _rank(work: GroupWork, payload: Payload, threads: int, sink: Sink, folder: P
     import torch
 
     torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        # DeepSpeed takes it for the number of its GPU. Ray counts the ranks of a node, but of those that share one GPU
+        # each sees that one alone, as number 0. Ray has chosen the right one already.
+        os.environ["LOCAL_RANK"] = str(torch.cuda.current_device())
     try:
         return work(payload, RayWorld(sink, folder))
     except InputError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import Launcher, Outcome, Pool, make_launcher
-from pipeline.backbone import choose_sharding, load_tokenizer
+from pipeline.backbone import load_tokenizer
 from pipeline.tasks import prepare_task
 from workflows.machine import Machine, look_at_machine
 from workflows.stages import payloads, workers
@@ -81,13 +81,7 @@ class Driver:
             assert settings is not None
             rows = payloads.pretrain_rows(self.graph)  # every rank must have a row in every step
             workers_wanted = min(rows, self.machine.group_workers(settings.workers, self._name))
-            choice = choose_sharding(
-                self.graph.config.backbone.sharding,
-                backbone_bytes=self.graph.backbone_bytes,
-                workers=workers_wanted,
-                memory_per_worker=self.machine.memory_per_worker(workers_wanted),
-                whole=self.graph.info.whole,
-            )
+            choice = self.machine.sharding(self.graph, workers_wanted)
             self.on_event({"stage": "pretrain", "note": f"sharding {choice.kind}: {choice.reason}"})
             started = time.monotonic()
             partial = begin(self.graph.folder, stage)

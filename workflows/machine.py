@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.backbone import ShardingChoice
+    from workflows.stages.graph import RunGraph
 
 SHARE_FOR_BACKBONES = 0.6
 """Of the memory, at most this much is given to copies of the backbone; the rest is for activations."""
@@ -38,9 +44,31 @@ class Machine:
         fitting = int(SHARE_FOR_BACKBONES * self.memory / max(1, backbone_bytes))
         return self.gpus or max(1, min(self.cores, fitting))
 
+    def sharding(self, graph: RunGraph, workers: int) -> ShardingChoice:
+        """How so many ranks hold a run's backbone.
+
+        Raises:
+            InputError: see `choose_sharding`.
+        """
+        from pipeline.backbone import choose_sharding
+
+        return choose_sharding(
+            graph.config.backbone.sharding,
+            backbone_bytes=graph.backbone_bytes,
+            workers=workers,
+            memory_per_worker=self.memory_per_worker(workers),
+            whole=graph.info.whole,
+            per_gpu=self.workers_per_gpu(workers),
+        )
+
+    def workers_per_gpu(self, workers: int) -> int:
+        """How many ranks have to share a GPU; 0 where there is none."""
+        return math.ceil(workers / self.gpus) if self.gpus else 0
+
     def memory_per_worker(self, workers: int) -> int:
         """Bytes that a rank may fill."""
-        return self.gpu_memory if self.gpus else self.memory // max(1, workers)
+        sharing = self.workers_per_gpu(workers)
+        return self.gpu_memory // max(1, sharing) if self.gpus else self.memory // max(1, workers)
 
 
 @lru_cache(maxsize=1)

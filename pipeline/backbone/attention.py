@@ -90,7 +90,8 @@ class PromptStates:
             each = stacked.expand(rows, -1, -1, -1, -1)  # one prompt for all rows: no copy
         else:
             each = stacked.index_select(0, self.index[:rows])  # [B_l, 2, H, P, D]
-        return each[:, 0], each[:, 1]
+        key, value = each.unbind(1)  # not indexing: its gradient is one stack instead of two tensors of zeros and a sum
+        return key, value
 
     def extend(self, layer: int, mask: Tensor | None, query: Tensor, key: Tensor, causal: bool) -> Tensor | None:
         """The layer's mask with P columns for the prompt in front: [B_l, 1, Tq or 1, P + Tk], or None when all is seen.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -248,8 +249,12 @@ class Backbone(nn.Module):
         embedded: Tensor = self.embeddings[0](tokens.to(self.device))
         return embedded.float().cpu()
 
+    @cached_property
     def ordinary_tokens(self) -> Tensor:
-        """Ids of common vocabulary tokens that stand for text: no special, unused or byte tokens, [at most 5000]."""
+        """Ids of common vocabulary tokens that stand for text: no special, unused or byte tokens, [at most 5000].
+
+        Looked up once: every prompt of a search begins with some of them.
+        """
         special = set(self.tokenizer.all_special_ids)
         tokens = self.tokenizer.convert_ids_to_tokens(range(min(len(self.tokenizer), self.info.vocabulary)))
         unused = ("[unused", "<0x")

@@ -46,6 +46,7 @@ def choose_sharding(
     memory_per_worker: int,
     compiler: bool | None = None,
     whole: str | None = None,
+    per_gpu: int = 0,
 ) -> ShardingChoice:
     """Decides between a copy per worker and ZeRO-3.
 
@@ -56,6 +57,7 @@ def choose_sharding(
         memory_per_worker: bytes: the memory of its GPU, or its share of the host's.
         compiler: whether DeepSpeed can start here; None looks at this machine.
         whole: why this backbone cannot be shared out (`BackboneInfo.whole`), if so.
+        per_gpu: how many of the workers have to share a GPU; 0 without one.
 
     Raises:
         InputError: an unknown request; zero3 asked for where it cannot start, or for a backbone that cannot be shared.
@@ -102,11 +104,14 @@ def choose_sharding(
             f"but zero3 cannot start without {missing} ({'; '.join(lacking.values())})",
         )
     share = readable(-(-backbone_bytes // workers))
+    each = f"{share} on each of {workers} workers"
+    if per_gpu > 1:
+        each += f", {per_gpu} to a GPU: one to a GPU is faster (pretrain.workers: auto)"
     if requested == "zero3":
-        return ShardingChoice("zero3", f"asked for: {share} of {copy} of weights on each of {workers} workers")
+        return ShardingChoice("zero3", f"asked for, of {copy} of weights: {each}")
     return ShardingChoice(
         "zero3",
-        f"{copy} of weights exceed {readable(limit)} of {room} per worker: {share} on each of {workers} workers",
+        f"{copy} of weights exceed {readable(limit)} of {room} per worker: {each}",
     )
 
 

@@ -137,24 +137,32 @@ class HeadBank(nn.Module):
             said: of each head in use without a linear map the scores of its answers, [A_n, C_n].
         """
         vectors = vectors.float()
-        owner, units = head[row], unit[row]  # [A], [A]
-        loss = torch.zeros(int(unit[-1]) + 1, device=row.device)  # [U]
-        logits, places, used, counted = [], [], [], []
-        for n in torch.unique(head).tolist():
-            place = (owner == n).nonzero()[:, 0]  # [A_n]
+        owner, units = head[row], int(unit[-1]) + 1
+        # One look at all answers says which are whose: a GPU would wait at each of the heads otherwise.
+        pairs, inverse = torch.unique(owner * units + unit[row], return_inverse=True)  # [S] a head and a unit; [A]
+        order = owner.argsort(stable=True)
+        counts = torch.stack([torch.bincount(one, minlength=len(self)) for one in (head, owner, pairs // units)])
+        logits, places, used, counted, losses = [], [], [], [], []
+        answers = sums = 0
+        for n, (rows, size, whole) in enumerate(counts.T.tolist()):
+            if not rows:
+                continue
+            place = order[answers : answers + size]  # [A_n], ascending
+            from_first = inverse[place] - sums  # [A_n], into the head's units [U_n]
+            answers, sums = answers + size, sums + whole
             one = self.heads[n]
             if not one.rows and said is not None:
                 scores = said[n]
             else:
                 read = self.bends[str(n)](vectors[place]).tanh() if one.bent else vectors[place]  # [A_n, M]
                 scores = F.linear(read, self.weights[n], self.biases[n] if one.scale.biased else None)  # [A_n, C_n]
-            own, from_first = torch.unique(units[place], return_inverse=True)  # the head's units, [U_n] and [A_n]
             gold = Gold(labels[place], None if targets is None or not one.by_targets else targets[place, : one.outputs])
-            loss = loss.index_put((own,), one.scale.evidence(scores, gold, from_first).loss(len(own)))
+            losses.append(one.scale.evidence(scores, gold, from_first).loss(whole))  # [U_n]
             logits.append(scores)
             places.append(place)
             used.append(n)
             counted.append(from_first)
+        loss = torch.zeros(units, device=row.device).index_put((pairs % units,), torch.cat(losses))  # [U]
         return Answers(row, tuple(logits), tuple(places), tuple(used), tuple(counted), loss)
 
     @torch.no_grad()

@@ -109,7 +109,7 @@ def make_prompt(
         return backbone.states_of(tokens)[list(info.standing[-shape[0] :])]
 
     def sampled(count: int) -> Tensor:
-        return initialise.vocabulary(states, backbone.ordinary_tokens(), count, seed)
+        return initialise.vocabulary(states, backbone.ordinary_tokens, count, seed)
 
     if init == "vocabulary":
         return sampled(places)
@@ -124,7 +124,7 @@ def make_prompt(
         if source.dim() != len(shape):
             raise InputError("the prompt to start from is of another method", where="prompt.source")
         if recipe.deep and source.shape[0] < shape[0]:  # it does not reach so far down
-            more = initialise.vocabulary(states, backbone.ordinary_tokens(), source.shape[3], seed)
+            more = initialise.vocabulary(states, backbone.ordinary_tokens, source.shape[3], seed)
             source = torch.cat([more[: shape[0] - source.shape[0]], source])
         return resize(source[-shape[0] :] if recipe.deep else source, places, sampled, recipe.arrangement)
     raise InputError(

@@ -19,6 +19,7 @@ from pipeline.backbone.sharding import SHARE_FOR_WEIGHTS, choose_sharding, has_c
 from pipeline.errors import InputError
 from tests.families import family_backbone
 from tests.tiny import states_of
+from workflows.machine import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
 GB = 10**9
@@ -50,6 +51,16 @@ def test_what_is_asked_for_is_done():
     assert choose_sharding("zero3", **small).kind == "zero3"
     large = choose_sharding("none", **{**small, "backbone_bytes": 90 * GB})
     assert large.kind == "none" and "90.0 GB" in large.reason
+
+
+def test_workers_that_share_a_gpu_have_a_part_of_its_memory_and_are_told_so():
+    machine = Machine(cores=16, memory=500 * GB, gpus=2, gpu_memory=80 * GB)
+    assert [machine.memory_per_worker(n) for n in (1, 2, 3, 4, 6)] == [80 * GB, 80 * GB, 40 * GB, 40 * GB, 80 * GB // 3]
+    assert Machine(16, 500 * GB, 0, 0).memory_per_worker(5) == 100 * GB
+    small = {"backbone_bytes": GB, "memory_per_worker": 40 * GB, "compiler": True}
+    shared = choose_sharding("zero3", workers=4, per_gpu=machine.workers_per_gpu(4), **small)
+    assert shared.kind == "zero3" and "2 to a GPU" in shared.reason and "pretrain.workers: auto" in shared.reason
+    assert "to a GPU" not in choose_sharding("zero3", workers=2, per_gpu=machine.workers_per_gpu(2), **small).reason
 
 
 def test_without_a_compiler_auto_copies_and_zero3_is_refused():

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -28,6 +26,7 @@ from pipeline.prompts import PromptBank, normal
 from pipeline.tasks import Batch, HeadBank, make_head
 from pipeline.training.loop import Trainer
 from pipeline.training.world import LocalWorld
+from tests.benchmarks.device import DEVICE, machine, settle
 
 ROWS, TOKENS, PLACES, CLASSES = 32, 64, 16, 4
 Step = Callable[[], None]
@@ -50,10 +49,11 @@ def make_batch(vocabulary: int, ragged: bool) -> Batch:
 
 def our_step(batch: Batch, dtype: str) -> Step:
     """A step of `pipeline.training`."""
-    backbone = load_backbone("minilm", dtype=dtype)
+    backbone = load_backbone("minilm", dtype=dtype, device=DEVICE)
     info = backbone.info
     bank = PromptBank([normal((info.layers, 2, info.heads, PLACES, info.head_size), seed=0)], info.layers)
-    model = PromptedModel(backbone, bank, HeadBank([make_head("classification", "abcd", "mean")], info.width, [0]))
+    heads = HeadBank([make_head("classification", "abcd", "mean")], info.width, [0])
+    model = PromptedModel(backbone, bank.to(DEVICE), heads.to(DEVICE))
     trainer = Trainer(model, LocalWorld(Path()))
     trainer.enter(0, [0], learning_rate=1e-2)
     return lambda: void(trainer.update([batch], {0: 1.0}))
@@ -65,7 +65,7 @@ def bare_step(batch: Batch, dtype: str) -> Step:
 
     folder = describe("minilm").folder
     model = AutoModel.from_pretrained(folder, dtype=getattr(torch, dtype), add_pooling_layer=False)
-    model = model.eval().requires_grad_(False)
+    model = model.to(DEVICE).eval().requires_grad_(False)
     embeds = model.get_input_embeddings()(batch.input_ids).detach()
 
     def step() -> None:
@@ -85,7 +85,8 @@ def peft_step(batch: Batch, dtype: str) -> Step:
 
     folder = describe("minilm").folder
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=CLASSES, dtype=getattr(torch, dtype))
-    model = get_peft_model(model, PrefixTuningConfig(task_type=TaskType.SEQ_CLS, num_virtual_tokens=PLACES)).train()
+    model = get_peft_model(model, PrefixTuningConfig(task_type=TaskType.SEQ_CLS, num_virtual_tokens=PLACES))
+    model = model.to(DEVICE).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask.long(), "labels": batch.labels[:, 0]}
 
@@ -103,7 +104,7 @@ def void(_: Any) -> None:
 
 def measure(dtype: str, ragged: bool, rounds: int) -> dict[str, Any]:
     """Rounds of ours, PEFT's and the bare step, one after the other."""
-    batch = make_batch(describe("minilm").vocabulary, ragged)
+    batch = make_batch(describe("minilm").vocabulary, ragged).to(DEVICE)
     steps = {"ours": our_step(batch, dtype), "peft_prefix": peft_step(batch, dtype), "bare": bare_step(batch, dtype)}
     for step in steps.values():
         step()
@@ -111,8 +112,10 @@ def measure(dtype: str, ragged: bool, rounds: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
+            settle()
             began = time.perf_counter()
             step()
+            settle()
             times[name].append(time.perf_counter() - began)
 
     def ratio(a: str, b: str) -> float:
@@ -135,8 +138,7 @@ def main() -> None:
     result = {
         "benchmark": "step",
         "sizes": {"rows": ROWS, "tokens": TOKENS, "places": PLACES},
-        "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "processor": platform.processor()},
-        "versions": {"torch": torch.__version__},
+        "machine": machine(),
         "expected": {"float32 peft_over_ours": ">= 1.2", "ours_over_bare": "<= 1.05"},
         "results": [
             measure(dtype, ragged, chosen.rounds) for dtype in ("float32", "bfloat16") for ragged in (False, True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from statistics import mean
 
-from pipeline.backbone import ShardingChoice, choose_sharding, load_tokenizer
+from pipeline.backbone import ShardingChoice, load_tokenizer
 from pipeline.errors import InputError, InputErrors, raise_all
 from pipeline.prompts import encoder_parameters
 from pipeline.tasks import SPLITS, EncodedSplit, Task, encode_split
@@ -176,13 +176,7 @@ class _Planner:
     def _sharding(self) -> ShardingChoice | None:
         if "pretrain" not in self.graph.stages:  # none is wanted, or it is there already
             return None
-        return choose_sharding(
-            self.config.backbone.sharding,
-            backbone_bytes=self.graph.backbone_bytes,
-            workers=self.group,
-            memory_per_worker=self.machine.memory_per_worker(self.group),
-            whole=self.graph.info.whole,
-        )
+        return self.machine.sharding(self.graph, self.group)
 
     def _task(self, name: str) -> TaskPlan:
         task, splits = self.graph.tasks[name], self.encoded[name]

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.backbone import resolve_dtype
+from tests.benchmarks.device import machine
 from tests.benchmarks.rounding import rounded
 from tests.benchmarks.search import setting
 from tests.benchmarks.search.pieces import PIECES
@@ -50,7 +49,7 @@ def main() -> None:
         "benchmark": "search",
         "sizes": sizes,
         "ours": resolve_dtype("auto"),
-        "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__},
+        "machine": machine(),
     }
     for name in chosen.only:
         if name in result and not chosen.fresh:

@@ -16,6 +16,7 @@ import torch
 from pipeline.backbone import Backbone, describe, load_backbone, resolve_dtype
 from pipeline.tasks import PreparedTask
 from pipeline.training.candidates import Candidate, Trained
+from tests.benchmarks.device import DEVICE
 
 MEMBERS, PLACES = 5, 16
 
@@ -33,7 +34,7 @@ def deeper_backbone(layers: int) -> Iterator[Backbone]:
         for file in source.glob("*token*"):
             copy(file, folder)
         copy(source / "vocab.txt", folder)
-        yield load_backbone(folder, dtype=resolve_dtype("auto"))
+        yield load_backbone(folder, dtype=resolve_dtype("auto"), device=DEVICE)
 
 
 def untrained(backbone: Backbone, task: PreparedTask, depth: int) -> list[Trained]:

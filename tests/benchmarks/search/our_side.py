@@ -17,6 +17,7 @@ from pipeline.training.search import Search, SearchSettings
 from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld
+from tests.benchmarks.device import DEVICE
 from tests.benchmarks.search.setting import BATCH, EPOCHS
 
 TRUNK_BYTES = 8 * 10**9
@@ -25,7 +26,7 @@ TRUNK_BYTES = 8 * 10**9
 @cache
 def backbone(dtype: str = "auto") -> Backbone:
     """MiniLM, by default in the dtype that a run would choose here."""
-    return load_backbone("minilm", dtype=resolve_dtype(dtype))
+    return load_backbone("minilm", dtype=resolve_dtype(dtype), device=DEVICE)
 
 
 def search(

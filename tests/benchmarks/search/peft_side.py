@@ -11,6 +11,7 @@ import torch
 from pipeline.backbone import describe
 from pipeline.tasks import Batch, PreparedTask, collate, length_batches, score
 from pipeline.training.loop import Schedule
+from tests.benchmarks.device import DEVICE
 from tests.benchmarks.search.setting import BATCH, EPOCHS
 
 PLACES, RATE = 16, 1e-2
@@ -40,7 +41,8 @@ def load(task: PreparedTask, dtype: str = "float32") -> torch.nn.Module:
     torch.manual_seed(0)
     labels, folder = len(task.labels), describe("minilm").folder
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=labels, dtype=getattr(torch, dtype))
-    return get_peft_model(model, PrefixTuningConfig(task_type=TaskType.SEQ_CLS, num_virtual_tokens=PLACES))
+    model = get_peft_model(model, PrefixTuningConfig(task_type=TaskType.SEQ_CLS, num_virtual_tokens=PLACES))
+    return model.to(DEVICE)
 
 
 def train(model: torch.nn.Module, task: PreparedTask, epochs: int = EPOCHS) -> PeftRun:
@@ -76,7 +78,7 @@ def train(model: torch.nn.Module, task: PreparedTask, epochs: int = EPOCHS) -> P
 
 def _batch(task: PreparedTask, split: str, indices: object) -> Batch:
     rows = task.encoded[split].take(indices)  # type: ignore[arg-type]
-    return collate(rows, prompt=[0] * len(rows), head=[0] * len(rows), pad_token_id=task.pad_token_id)
+    return collate(rows, prompt=[0] * len(rows), head=[0] * len(rows), pad_token_id=task.pad_token_id).to(DEVICE)
 
 
 def _inputs(batch: Batch) -> dict[str, torch.Tensor | None]:

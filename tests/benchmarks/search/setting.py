@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.backbone import describe, load_tokenizer
 from pipeline.tasks import DataSource, PreparedTask, TaskSpec, load_task, prepare_task
 from pipeline.training.candidates import Candidate
+from tests.benchmarks.device import settle
 
 DATASETS = Path(__file__).resolve().parents[4] / "shared" / "datasets"
 EIGHT = ("subj", "mr", "cr", "snips_intent", "sms_spam", "pros_cons", "clinc150", "snli")
@@ -53,6 +54,8 @@ def prepared(name: str, rows: int = ROWS) -> PreparedTask:
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     """Seconds, and what the work returned."""
+    settle()
     began = time.perf_counter()
     value = work()
+    settle()
     return time.perf_counter() - began, value

@@ -9,17 +9,16 @@ side by side, each with its share of the cores (`OMP_NUM_THREADS`).
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from operator import itemgetter
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from pipeline.backbone import resolve_dtype
+from tests.benchmarks.device import machine
 from tests.benchmarks.table import entries, kept, ours, peft_side, rates
 from tests.benchmarks.table.render import render
 
@@ -57,7 +56,11 @@ def main() -> None:
             with kept.adding(chosen.out) as result:
                 _add_seed(result["pieces"], int(task), found, chosen.busy)
         else:
-            piece = {**measure(task, method, chosen.again is not None), "busy": chosen.busy}
+            piece = {
+                **measure(task, method, chosen.again is not None),
+                "busy": chosen.busy,
+                "dtype": resolve_dtype("auto"),
+            }
             with kept.adding(chosen.out) as result:
                 result["pieces"][f"{task}/{method}"] = piece
             console.print(f"  {_said(piece)}  ({time.monotonic() - at:.0f} s)")
@@ -68,7 +71,7 @@ def main() -> None:
 
 def measure(task: str, method: str, fresh: bool) -> dict[str, Any]:
     """A piece: a method on a task, all seeds."""
-    rate = rates.best(method, entries.entry(task).type)
+    rate = rates.best(method, task)
     if method not in entries.PEFT:
         return ours.piece(task, method, rate, fresh)
     assert rate is not None
@@ -108,6 +111,7 @@ def _add_seed(pieces: Pieces, seed: int, run: dict[str, dict[str, Any]], busy: b
             "parameters": {"trained": round(mean(one["trained"] for one in seeds))},
             "seconds": mean(one["seconds"] for one in seeds),
             "busy": busy,
+            "dtype": resolve_dtype("auto"),
         }
 
 
@@ -122,8 +126,7 @@ def _setting() -> dict[str, Any]:
         "batch": entries.BATCH,
         "seeds": entries.SEEDS,
         "places": entries.LENGTH,
-        "multiplied in": resolve_dtype("auto"),
-        "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__},
+        "machine": machine(),
     }
 
 

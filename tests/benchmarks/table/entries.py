@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from pipeline.tasks import TASK_TYPES
+
 ROOT = Path(__file__).resolve().parents[3]
 DATASETS = ROOT.parent / "shared" / "datasets"
 WORK = ROOT / "runs" / "table"
@@ -28,6 +30,7 @@ class Entry:
 
     Args:
         tokens: of its rows, where it needs more than the others. words: rows whose context has more are left out.
+        many: whether it has many classes.
     """
 
     name: str
@@ -35,12 +38,22 @@ class Entry:
     tokens: int = TOKENS
     words: int | None = None
     backbone: str = "minilm"
+    many: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What suits it: see `rates`."""
+        if self.type == "generation":
+            return "texts"
+        if TASK_TYPES[self.type].words:
+            return "words"
+        return "many classes" if self.many else "sentences"
 
 
 ENTRIES = [
     Entry("subj", "classification"),
     Entry("snips_intent", "classification"),
-    Entry("banking77", "classification"),
+    Entry("banking77", "classification", many=True),
     Entry("snli", "pair"),
     Entry("qnli", "pair"),
     Entry("ecare", "choice"),
@@ -51,7 +64,7 @@ ENTRIES = [
     Entry("ewt_srl", "srl"),
     Entry("qamr", "qa"),
     Entry("squad20_dev", "qa", 160, words=95),
-    Entry("e2e_clean", "generation", 256, backbone=str(DATASETS.parent / "models" / "stories260K")),
+    Entry("e2e_clean", "generation", 320, backbone=str(DATASETS.parent / "models" / "stories260K")),
 ]
 """No dataset beside the checkout is multi-label or a regression."""
 OWN = {"qa": {"overlap": 48}, "generation": {"decoding": {"max_new_tokens": 64}}}

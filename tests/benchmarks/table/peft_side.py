@@ -20,6 +20,7 @@ from pipeline.tasks import Batch, PreparedTask, collate, length_batches
 from pipeline.tasks.scoring.scales import Gold
 from pipeline.training.evaluate import SplitAnswers, SplitRows
 from pipeline.training.loop import Schedule
+from tests.benchmarks.device import DEVICE, settle
 from tests.benchmarks.table.entries import BATCH, EVERY, LENGTH, STEPS
 
 HEADS = {
@@ -46,7 +47,7 @@ def load(task: PreparedTask, method: str, seed: int) -> torch.nn.Module:
     outputs = {} if task.type == "qa" else {"num_labels": len(task.labels)}
     model = getattr(transformers, head).from_pretrained(describe("minilm").folder, **outputs)
     how = PrefixTuningConfig if method == "peft_prefix" else PromptTuningConfig
-    return get_peft_model(model, how(task_type=getattr(TaskType, kind), num_virtual_tokens=LENGTH))
+    return get_peft_model(model, how(task_type=getattr(TaskType, kind), num_virtual_tokens=LENGTH)).to(DEVICE)
 
 
 def train(task: PreparedTask, method: str, seed: int, rate: float, steps: int = STEPS) -> Figures:
@@ -79,6 +80,7 @@ def train(task: PreparedTask, method: str, seed: int, rate: float, steps: int = 
             found = rows.judge(_answers(model, task, "dev")).score
             if found > best:
                 best, kept = found, copy.deepcopy([p.detach() for p in parameters])
+    settle()
     seconds = time.monotonic() - began
     with torch.no_grad():
         for p, value in zip(parameters, kept, strict=True):
@@ -91,7 +93,7 @@ def train(task: PreparedTask, method: str, seed: int, rate: float, steps: int = 
 
 def _batch(task: PreparedTask, split: str, indices: Any) -> Batch:
     rows = task.encoded[split].take(indices)
-    return collate(rows, prompt=[0] * len(rows), head=[0] * len(rows), pad_token_id=task.pad_token_id)
+    return collate(rows, prompt=[0] * len(rows), head=[0] * len(rows), pad_token_id=task.pad_token_id).to(DEVICE)
 
 
 def _forward(model: torch.nn.Module, batch: Batch, **labels: Tensor) -> Any:
@@ -99,7 +101,7 @@ def _forward(model: torch.nn.Module, batch: Batch, **labels: Tensor) -> Any:
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask.long(), **labels}
     if batch.token_type_ids is not None:
         inputs["token_type_ids"] = batch.token_type_ids
-    with torch.autocast("cpu", torch.bfloat16, enabled=resolve_dtype("auto") == "bfloat16"):
+    with torch.autocast(DEVICE, torch.bfloat16, enabled=resolve_dtype("auto") == "bfloat16"):
         return model(**inputs)
 
 
@@ -132,5 +134,5 @@ def _answers(model: torch.nn.Module, task: PreparedTask, split: str) -> Tensor:
         scores = torch.stack([out.start_logits, out.end_logits], -1) if task.type == "qa" else out.logits
         row, column = batch.answer.nonzero(as_tuple=True)
         place = torch.from_numpy(np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in indices]))
-        logits[0, place] = (scores[row] if scores.dim() == 2 else scores[row, column]).float()
+        logits[0, place] = (scores[row] if scores.dim() == 2 else scores[row, column]).float().cpu()
     return SplitAnswers(logits, offsets, task.kind.scale).probabilities[0]

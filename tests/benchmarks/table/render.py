@@ -56,8 +56,9 @@ def render(result: Mapping[str, Any]) -> str:
         "Of the whole way those of the winner, one prompt and its head; the others of its search trained beside it.",
         _table(heading, rows(lambda piece: f"{piece['parameters']['trained']:,}" if "parameters" in piece else "-")),
         "## Seconds of one seed",
-        "With ~: measured beside other work.",
-        _table(heading, rows(lambda piece: f"{'~' if piece['busy'] else ''}{piece['seconds']:.0f}")),
+        "With ~: measured beside other work. With *: in float32, on a processor without bfloat16 tiles; the others in "
+        "bfloat16, on one with them. Only figures of one kind compare.",
+        _table(heading, rows(_seconds_of)),
     ]
     missing = {
         NAMES[method]: [
@@ -103,6 +104,11 @@ def _seeds(pieces: Pieces, setting: Mapping[str, Any]) -> str:
 
 def _cell(piece: Piece | None, shown: Callable[[Piece], str]) -> str:
     return "" if piece is None else "crashes" if "crashes" in piece else shown(piece)
+
+
+def _seconds_of(piece: Piece) -> str:
+    coarse = piece["dtype"] == "float32"
+    return f"{'~' if piece['busy'] else ''}{piece['seconds']:.0f}{'*' if coarse else ''}"
 
 
 def _score(piece: Piece) -> str:

@@ -1,0 +1,3 @@
+"""Where this room's tests run."""
+
+GPU = "cuda"
