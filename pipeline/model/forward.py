@@ -85,11 +85,12 @@ class PromptedModel(nn.Module):
         else:
             said = read_words(self.backbone, self.heads, batch, hidden)
         row, column = batch.answer[batch.example].nonzero(as_tuple=True)  # [A], [A]
-        vectors = read_vectors(self.heads, hidden, mask, batch.head, row, column)
+        second = None if batch.second is None else batch.second[batch.example]  # [B]
+        vectors, more = read_vectors(self.heads, hidden, mask, batch.head, row, column, second)
         said |= read_tokens(self.backbone, self.heads, vectors, batch.head[row])
         at = batch.example[row], column
         targets = None if batch.targets is None else batch.targets[at]  # [A, W]
-        return self.heads(vectors, row, batch.labels[at], batch.head, batch.unit, targets, said)
+        return self.heads(vectors, row, batch.labels[at], batch.head, batch.unit, targets, said, more)
 
     def _prompted(
         self, batch: Batch, bank: PromptBank, places: int | None, first_layer: int

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from pipeline.errors import InputError, nearest, raise_all
 from pipeline.prompts import METHODS, parse_layout
 from pipeline.registry.identity import BackboneIdentity, Count, Section, Sha256, TaskIdentity, Text
-from pipeline.tasks import TASK_TYPES, Pooling, check_task_name
+from pipeline.tasks import TASK_TYPES, Pooling, check_task_name, parts_of
 
 FORMAT_VERSION = 4
 """Version 1 had one `first_layer` for all members and counted the layers from there; version 2 knew deep prompts only,
@@ -129,6 +129,8 @@ class Manifest(Facts):
             raise ValueError("what is written has positions of its own: they cannot be shifted")
         if self.pooling == "prompt" and self.layout is None:
             raise ValueError("pooling 'prompt' reads a soft token, of which deep prompts have none")
+        if self.pooling == "pair" and self.task is not None and not TASK_TYPES[self.task.type].compared:
+            raise ValueError(f"pooling 'pair' reads two texts, of which type {self.task.type!r} has none")
         shape = (self.embedding,) if self.layout is not None else (self.heads, self.head_size)
         if None in shape:
             raise ValueError(f"the shape {shape} of the prompts is not told")
@@ -167,7 +169,7 @@ class Manifest(Facts):
             for n in range(len(self.lengths)):
                 own = self.task.head == "linear" and not TASK_TYPES[self.task.type].written
                 rows = len(self.task.labels) if own else 0
-                head[f"weight.{n}"] = (rows, self.width)
+                head[f"weight.{n}"] = (rows, parts_of(self.pooling) * self.width)
                 head[f"bias.{n}"] = (rows,)
                 if self.bent:
                     head |= {f"bend.{n}": (self.width, self.width), f"bend_bias.{n}": (self.width,)}

@@ -7,9 +7,9 @@ from pipeline.tasks.decoding import Decoding
 from pipeline.tasks.encoding.batching import IGNORED, Batch, collate, length_batches
 from pipeline.tasks.encoding.encode import encode_split
 from pipeline.tasks.encoding.encoded import EncodedSplit, Example
-from pipeline.tasks.heads import Answers, Head, HeadBank, Pooling
+from pipeline.tasks.heads import Answers, Head, HeadBank, Pooling, parts_of
 from pipeline.tasks.mixture import Mixture
-from pipeline.tasks.prepared import PreparedTask, make_head, prepare_task
+from pipeline.tasks.prepared import PreparedTask, make_head, prepare_task, settled_pooling
 from pipeline.tasks.scoring.metrics import score
 from pipeline.tasks.scoring.scales import Evidence, Gold
 from pipeline.tasks.scoring.verbalizer import Verbalizer
@@ -45,6 +45,8 @@ __all__ = [
     "length_batches",
     "load_task",
     "make_head",
+    "parts_of",
     "prepare_task",
     "score",
+    "settled_pooling",
 ]

@@ -17,7 +17,9 @@ from torch.nn import functional as F
 from pipeline.tasks.scoring.scales import Gold, Scale
 from pipeline.tasks.scoring.verbalizer import Verbalizer
 
-Pooling = Literal["mean", "first", "last", "prompt"]
+Pooling = Literal["mean", "first", "last", "prompt", "pair"]
+PAIR_PARTS = 4
+"""What a head reads of two texts: u, v, |u - v| and u * v, their means, how these differ and how they agree."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Head:
     Args:
         outputs: C. scale: what they mean.
         pooling: what it reads of a sequence: the "mean" of its tokens, the "first" one or the "last"; the first soft
-            one of its "prompt", as PEFT does; None for the tokens where the sequence answers.
+            one of its "prompt", as PEFT does; both texts of a "pair" (see `PAIR_PARTS`; Reimers & Gurevych 2019,
+            section 3); None for the tokens where the sequence answers.
         by_targets: whether its gold is a batch's `targets`; else its class ids.
         verbalizer: what scores its labels in place of numbers of its own; None for a linear map.
         written: whether the backbone's language-model head answers as it is, with a token.
@@ -49,9 +52,19 @@ class Head:
         return self.outputs if self.verbalizer is None and not self.written else 0
 
     @property
+    def parts(self) -> int:
+        """How many vectors of the backbone's width it reads at once."""
+        return parts_of(self.pooling)
+
+    @property
     def reads(self) -> Literal["first", "all"]:
         """Which of the last layer's hidden states it may read: the first token's only, or any."""
         return "first" if self.pooling == "first" else "all"
+
+
+def parts_of(pooling: str | None) -> int:
+    """How many vectors of width M a head reads at once: its linear map is [C, parts x M]."""
+    return PAIR_PARTS if pooling == "pair" else 1
 
 
 @dataclass(frozen=True)
@@ -92,8 +105,11 @@ class HeadBank(nn.Module):
         self.heads = tuple(heads)
         draws = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.weights = nn.ParameterList(
-            [torch.randn(one.rows, width, generator=draw) * 0.02 for one, draw in zip(heads, draws, strict=True)]
-        )  # each [C_n, M]; [0, M] of a verbalizer
+            [
+                torch.randn(one.rows, one.parts * width, generator=draw) * 0.02
+                for one, draw in zip(heads, draws, strict=True)
+            ]
+        )  # each [C_n, M], of a pair [C_n, 4M]; [0, M] of a verbalizer
         self.biases = nn.ParameterList([torch.zeros(one.rows) for one in heads])  # each [C_n]
         self.bends = nn.ModuleDict({str(n): nn.Linear(width, width) for n, one in enumerate(heads) if one.bent})
         self.register_buffer("written", torch.tensor([one.written for one in heads]), persistent=False)
@@ -126,6 +142,7 @@ class HeadBank(nn.Module):
         unit: Tensor,
         targets: Tensor | None = None,
         said: Mapping[int, Tensor] | None = None,
+        more: Tensor | None = None,
     ) -> Answers:
         """Scores every answer under its row's head.
 
@@ -135,6 +152,7 @@ class HeadBank(nn.Module):
             labels: [A] class ids, `IGNORED` where there is none. targets: [A, W], see `Batch`.
             head: [B], the head of each row. unit: [B], its unit.
             said: of each head in use without a linear map the scores of its answers, [A_n, C_n].
+            more: [S, 3M], what the S answers to pairs read besides; None where there are none.
         """
         vectors = vectors.float()
         owner, units = head[row], int(unit[-1]) + 1
@@ -142,6 +160,7 @@ class HeadBank(nn.Module):
         pairs, inverse = torch.unique(owner * units + unit[row], return_inverse=True)  # [S] a head and a unit; [A]
         order = owner.argsort(stable=True)
         counts = torch.stack([torch.bincount(one, minlength=len(self)) for one in (head, owner, pairs // units)])
+        among = self.pooled(head, "pair")[row].cumsum(0) - 1  # [A], the place of a pair's answer in `more`
         logits, places, used, counted, losses = [], [], [], [], []
         answers = sums = 0
         for n, (rows, size, whole) in enumerate(counts.T.tolist()):
@@ -154,7 +173,11 @@ class HeadBank(nn.Module):
             if not one.rows and said is not None:
                 scores = said[n]
             else:
-                read = self.bends[str(n)](vectors[place]).tanh() if one.bent else vectors[place]  # [A_n, M]
+                read = vectors[place]  # [A_n, M]
+                if one.bent:
+                    read = self.bends[str(n)](read).tanh()
+                if one.pooling == "pair" and more is not None:
+                    read = torch.cat([read, more[among[place]].float()], dim=1)  # [A_n, 4M]
                 scores = F.linear(read, self.weights[n], self.biases[n] if one.scale.biased else None)  # [A_n, C_n]
             gold = Gold(labels[place], None if targets is None or not one.by_targets else targets[place, : one.outputs])
             losses.append(one.scale.evidence(scores, gold, from_first).loss(whole))  # [U_n]

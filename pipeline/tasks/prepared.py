@@ -71,6 +71,7 @@ class PreparedTask:
     def head(self, pooling: str) -> Head:
         """The task's head where the run pools as said."""
         pooling = pooling if self.pooling == "auto" else self.pooling
+        pooling = settled_pooling(self.type, pooling, self.rules["template"] is not None)
         return make_head(self.type, self.labels, pooling if self.pooled else None, self.verbalizer)
 
     def gold(self, split: str) -> list[Any]:
@@ -169,6 +170,11 @@ def prepare_task(
         pooled=pattern is None or pattern.pooled,
         verbalizer=None if pattern is None else pattern.verbalizer,
     )
+
+
+def settled_pooling(type: str, pooling: str, templated: bool) -> str:
+    """What a task's rows are really read as: only two texts that stand side by side can be read as a pair."""
+    return "mean" if pooling == "pair" and (templated or not TASK_TYPES[type].compared) else pooling
 
 
 def make_head(type: str, labels: Sequence[str], pooling: str | None, verbalizer: Verbalizer | None = None) -> Head:

@@ -49,7 +49,8 @@ class TaskSpec:
         unseen_labels: a label in dev or test that train lacks is refused ("refuse") or counted as a miss ("count").
         too_long: rows longer than the backbone allows are cut ("truncate") or refused ("refuse").
         max_tokens: own limit on a row's tokens, special tokens included; the backbone's limit holds besides.
-        pooling: what a text's vector is: "mean" over its tokens, its "first" or its "last" token, or "auto".
+        pooling: what a text's vector is: "mean" over its tokens, its "first" or its "last" token, or "auto"; of two
+            texts both means, their difference and their product with "pair".
         overlap: tokens that neighbouring windows of a long text share, for types that read such a text in windows.
         decoding: how texts are written, for types that write; None for the usual way.
         template: what rows are put into, see `encoding.template`; None for nothing.
@@ -94,7 +95,7 @@ SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
 SPLITS = tuple(SPLIT_NAMES)
 UNSEEN_LABELS = ("refuse", "count")
 TOO_LONG = ("truncate", "refuse")
-POOLINGS = ("auto", "mean", "first", "last")
+POOLINGS = ("auto", "mean", "first", "last", "pair")
 HEADS = ("linear", "verbalizer")
 
 # A task's name becomes part of a registered model's name, of folder names and of a command line. MLflow refuses "/" and
@@ -144,6 +145,10 @@ def check_spec(spec: TaskSpec) -> list[InputError]:
     if spec.pooling != "auto" and not kind.pooled:
         what = f"pooling goes with types that answer a text as a whole, not with {spec.type}"
         problems.append(InputError(what, where=where, found=spec.pooling))
+    elif spec.pooling == "pair" and (not kind.compared or spec.template is not None):
+        what = "pooling pair reads two texts that stand side by side"
+        found = f"a template for its {spec.type} rows" if kind.compared else f"type {spec.type}"
+        problems.append(InputError(what, where=where, found=found, expected="a type of two texts, without a template"))
     return problems + check_template(spec)
 
 

@@ -8,6 +8,8 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.backbone import load_backbone
 from pipeline.model import PromptedModel
@@ -17,20 +19,20 @@ from pipeline.tasks import Head, HeadBank, collate
 from pipeline.tasks.scoring.scales import CLASSES, LABELS, PLACES
 from tests.tiny import FAMILIES, states_of, tiny_backbone
 
-CLASSES_OF = {"cls": 3, "token": 5, "labels": 4, "poles": 2, "choice": 1, "span": 2}
+CLASSES_OF = {"cls": 3, "token": 5, "labels": 4, "poles": 2, "choice": 1, "span": 2, "pair": 3}
 KINDS = list(CLASSES_OF)
 
 
 def heads_of(width, pooling="mean"):
     """A head of every kind: one class of several, by sentence and by word; any of several labels; a number; a choice; a
-    span."""
+    span; a class for two texts."""
     scales = {"labels": LABELS, "choice": PLACES, "span": PLACES}
     shapes = [
         Head(
             outputs,
             scales.get(kind, CLASSES),
-            None if kind in ("token", "span") else pooling,
-            kind not in ("cls", "token"),
+            None if kind in ("token", "span") else "pair" if kind == "pair" else pooling,
+            kind not in ("cls", "token", "pair"),
         )
         for kind, outputs in CLASSES_OF.items()
     ]
@@ -48,7 +50,7 @@ def model_of(family, pooling="mean"):
     return PromptedModel(backbone, PromptBank(prompts, info.layers), heads_of(info.width, pooling))
 
 
-def rows_of(model, count=12):
+def rows_of(model, count=14):
     """(example, prompt, head): sequences of unequal length, one per row or, of choices and spans, several."""
     random = np.random.default_rng(1)
     rows = []
@@ -65,6 +67,8 @@ def rows_of(model, count=12):
             if kind == "poles":
                 place = float(random.random())
                 one["targets"] = [1 - place, place]
+            elif kind == "pair":
+                one["second"] = [int(random.integers(1, len(ids)))]
             elif kind not in ("cls", "token"):
                 one["targets"] = random.integers(2, size=outputs * len(answer)).astype(float).tolist()
             sequences.append(one)
@@ -131,9 +135,9 @@ def test_rows_enter_where_their_prompts_begin_and_get_what_they_get_alone(family
     )
     layers = sorted({info.layers - k for k, _ in shapes} - {0})
     known = backbone.trunk(batch.input_ids, batch.attention_mask, None, layers)
-    for given in (batch, replace(batch, trunk=known), replace(batch, trunk={layers[0]: known[layers[0]]})):
+    for told in (batch, replace(batch, trunk=known), replace(batch, trunk={layers[0]: known[layers[0]]})):
         with torch.no_grad():
-            losses = model(given).loss
+            losses = model(told).loss
         for (e, n), loss in zip(order, losses, strict=True):
             alone = _bare_layers_below(model, prompts[n], examples[e], heads[e])
             assert torch.allclose(loss, alone, atol=1e-5, rtol=1e-4), (e, n)
@@ -146,9 +150,33 @@ def _bare_layers_below(model, prompt, example, head):
     with torch.no_grad():
         hidden = model.backbone(batch.input_ids, batch.attention_mask, prompts=states)
         row, column = batch.answer.nonzero(as_tuple=True)
-        vectors = read_vectors(model.heads, hidden, batch.attention_mask, batch.head, row, column)
+        vectors, more = read_vectors(model.heads, hidden, batch.attention_mask, batch.head, row, column, batch.second)
         targets = None if batch.targets is None else batch.targets[row, column]
-        return model.heads(vectors, row, batch.labels[row, column], batch.head, batch.unit, targets).loss[0]
+        return model.heads(vectors, row, batch.labels[row, column], batch.head, batch.unit, targets, None, more).loss[0]
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=1, max_size=5), st.integers(0, 2**16))
+def test_a_pair_is_read_as_both_means_their_difference_and_their_product(sizes, seed):
+    """Texts of any lengths, the second perhaps cut off; among rows of another kind, in any order."""
+    draw = torch.Generator().manual_seed(seed)
+    width = max(a + b for a, b in sizes)
+    hidden = torch.randn(2 * len(sizes), width, 8, generator=draw)
+    mask = torch.arange(width) < torch.tensor([a + b for a, b in sizes] * 2)[:, None]
+    second = torch.tensor([a for a, _ in sizes] * 2)
+    heads = HeadBank([Head(2, CLASSES, "pair"), Head(2, CLASSES, "mean")], 8, [0, 1])
+    head, row = torch.tensor([0] * len(sizes) + [1] * len(sizes)), torch.arange(2 * len(sizes))
+    order = torch.randperm(len(row), generator=draw)
+    hidden, mask, second, head = hidden[order], mask[order], second[order], head[order]
+    vectors, more = read_vectors(heads, hidden, mask, head, row, torch.zeros_like(row), second)
+    found = iter(more)
+    for n, (states, length) in enumerate(zip(hidden, mask.sum(1).tolist(), strict=True)):
+        if head[n]:
+            assert torch.allclose(vectors[n], states[:length].mean(0), atol=1e-6)
+            continue
+        u, rest = states[: second[n]].mean(0), states[second[n] : length]
+        v = rest.mean(0) if len(rest) else torch.zeros(8)
+        assert torch.allclose(torch.cat([vectors[n], next(found)]), torch.cat([u, v, (u - v).abs(), u * v]), atol=1e-6)
+    assert next(found, None) is None
 
 
 def test_cutting_a_prompt_is_the_shorter_prompt():

@@ -11,6 +11,7 @@ import torch
 
 from pipeline.backbone import Backbone, load_backbone
 from pipeline.registry import BackboneIdentity, Facts, Member, Parent, TaskIdentity, save_artifact
+from pipeline.tasks import parts_of
 from tests.tiny import tiny_backbone
 
 INTENT = {"name": "intent", "type": "classification", "labels": ("cancel", "order", "refund"), "lengths": (4,)}
@@ -23,13 +24,13 @@ def backbone_of(family: str) -> Backbone:
     return load_backbone("minilm" if family == "minilm" else str(tiny_backbone(family)))
 
 
-def members_of(backbone, labels, lengths, *, seed=0, first_layer=0):
+def members_of(backbone, labels, lengths, *, seed=0, first_layer=0, parts=1):
     """Members with prompts as large as real keys and values, so that a mistake shows in the answers."""
     info, draw = backbone.info, torch.Generator().manual_seed(seed)
     return [
         Member(
             torch.randn(info.layers - first_layer, 2, info.heads, length, info.head_size, generator=draw),
-            torch.randn(len(labels), info.width, generator=draw) if labels else None,
+            torch.randn(len(labels), parts * info.width, generator=draw) if labels else None,
             torch.randn(len(labels), generator=draw) if labels else None,
         )
         for length in lengths
@@ -58,7 +59,8 @@ def facts_of(backbone, *, name="intent", type="classification", labels=INTENT["l
 
 def make_artifact(folder: Path, backbone: Backbone, *, lengths=(4,), seed=0, first_layer=0, **changes):
     facts = facts_of(backbone, **changes)
-    members = members_of(backbone, facts.task.labels, lengths, seed=seed, first_layer=first_layer)
+    shape = {"first_layer": first_layer, "parts": parts_of(facts.pooling)}
+    members = members_of(backbone, facts.task.labels, lengths, seed=seed, **shape)
     return save_artifact(folder, members, facts)
 
 

@@ -20,7 +20,7 @@ from tests.registry.made import backbone_of, make_artifact
 THRESHOLD = {"multilabel": 0.45, "qa": 0.2}
 
 
-def made(folder, kind, family="bert"):
+def made(folder, kind, family="bert", pooling="mean"):
     """The type's task prepared, and an artifact of two members for it."""
     backbone = backbone_of(family)
     task = task_of(folder, kind, overlap=8)
@@ -28,7 +28,7 @@ def made(folder, kind, family="bert"):
     identity = {"metric": task.metric, "overlap": 8}
     artifact = make_artifact(
         folder / f"artifact-{kind}", backbone, name=kind, type=kind, labels=prepared.labels, combine="mean",
-        lengths=(3, 5), seed=len(kind), threshold=THRESHOLD.get(kind), task=identity,
+        lengths=(3, 5), seed=len(kind), threshold=THRESHOLD.get(kind), task=identity, pooling=pooling,
     )  # fmt: skip
     return prepared, load_artifact(folder / f"artifact-{kind}"), artifact
 
@@ -50,16 +50,19 @@ def assert_alike(one, other):
         assert a == (pytest.approx(b, abs=1e-4) if isinstance(b, float) else b)
 
 
-@pytest.mark.parametrize("kind", ROWS)
-def test_a_predictor_answers_as_evaluation_does(kind, tmp_path):
+POOLED = [*((kind, "mean") for kind in ROWS), ("pair", "pair"), ("pair_regression", "pair")]
+
+
+@pytest.mark.parametrize(("kind", "pooling"), POOLED)
+def test_a_predictor_answers_as_evaluation_does(kind, pooling, tmp_path):
     """The same rows, through the artifact on disk and through what training uses."""
-    task, artifact, _ = made(tmp_path, kind)
+    task, artifact, _ = made(tmp_path, kind, pooling=pooling)
     backbone = backbone_of("bert")
     trained = [
         Trained(Candidate("scratch", 1, 0, 1.0, 0), 0.0, 0.0, 1, (), member.prompt, member.weight, member.bias)
         for member in artifact.members
     ]
-    p = COMBINATIONS["mean"](answer_together(backbone, task, "test", trained, pooling="mean").probabilities)
+    p = COMBINATIONS["mean"](answer_together(backbone, task, "test", trained, pooling=pooling).probabilities)
     rows = SplitRows(task, "test")
     expected = rows.read(p, artifact.manifest.threshold)
     told = Predictor(backbone, {kind: artifact}).predict(asked(kind))

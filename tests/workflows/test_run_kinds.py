@@ -68,7 +68,8 @@ def test_thresholds_are_those_of_dev_and_travel_with_the_artifact(done):
         manifest = load_artifact(folder / "artifact").manifest
         assert manifest.threshold == scores["winner"]["threshold"]
         assert (manifest.threshold is not None) == TASK_TYPES[kind].thresholded
-        assert manifest.pooling == ("first" if kind == "choice" else "mean")
+        pair = kind in ("pair", "pair_regression")
+        assert manifest.pooling == ("first" if kind == "choice" else "pair" if pair else "mean")
         # dev and test hold the same rows here, so what dev says of the winner is what test says
         assert scores["winner"]["test"][scores["metric"]] == pytest.approx(scores["winner"]["dev"], abs=1e-6)
 

@@ -52,8 +52,9 @@ class BackboneSettings(Settings):
     """What the frozen weights are held in; prompts and heads are always float32."""
     sharding: Literal["auto", "none", "zero3"] = "auto"
     """Each worker holds the whole backbone (none) or a share of it (zero3, DeepSpeed)."""
-    pooling: Literal["auto", "mean", "first", "last"] = "auto"
-    """What a sentence's vector is; auto: mean for encoders, last for decoders."""
+    pooling: Literal["auto", "mean", "first", "last", "pair"] = "auto"
+    """What a sentence's vector is. auto: last for decoders, else pair: of two texts both means, their difference and
+    their product; of one text the mean."""
     checkpointing: bool = False
     """Layers keep their inputs only in training and are computed again on the way back: less memory, a third more
     time."""

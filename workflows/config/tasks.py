@@ -64,7 +64,7 @@ class TaskSettings(Settings):
     """Rows longer than the backbone allows are cut, or refused."""
     max_tokens: Count | None = None
     """A limit of the task's own on a row's tokens, special tokens included."""
-    pooling: Literal["auto", "mean", "first", "last"] = "auto"
+    pooling: Literal["auto", "mean", "first", "last", "pair"] = "auto"
     """What a text's vector is; auto: as `backbone.pooling` says."""
     overlap: Annotated[int, Field(ge=0)] = 128
     """Tokens that neighbouring windows share where a text is too long for the backbone (qa)."""

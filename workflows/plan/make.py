@@ -232,7 +232,7 @@ class _Planner:
     def _head(self, name: str) -> int:
         """Numbers of a task's head; words of the vocabulary have none."""
         task = self.graph.tasks[name]
-        return 0 if task.spec.head == "verbalizer" or task.kind.written else (self.info.width + 1) * len(task.labels)
+        return 0 if task.spec.head == "verbalizer" or task.kind.written else self.graph.head_numbers(name)
 
     def _prompt(self, length: int, first_layer: int) -> int:
         """Numbers that training one prompt takes, its encoder's."""

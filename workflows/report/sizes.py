@@ -34,7 +34,7 @@ def costs(graph: RunGraph, summary: RunSummary) -> list[Cost]:
         Cost(
             row.task,
             math.prod(info.prompt_shape(row.length, row.first_layer, graph.config.prompt.deep)),
-            (info.width + 1) * len(graph.tasks[row.task].labels),
+            graph.head_numbers(row.task),
         )
         for row in summary.rows
     ]

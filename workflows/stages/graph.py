@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.backbone import BackboneInfo, describe, resolve_dtype
 from pipeline.errors import InputError, InputErrors, raise_all
-from pipeline.tasks import Task
+from pipeline.tasks import Task, parts_of, settled_pooling
 from pipeline.training.candidates import Candidate
 from pipeline.training.halving import deal_cells
 from workflows.config.settings import Config
@@ -66,14 +66,24 @@ class RunGraph:
 
     @property
     def pooling(self) -> str:
-        """What a sentence's vector is: a decoder has seen the whole sentence only at its last token."""
-        chosen = self.config.backbone.pooling
-        return chosen if chosen != "auto" else "last" if self.info.causal else "mean"
+        """What a sentence's vector is. A decoder has seen the whole sentence only at its last token; where soft tokens
+        leave the label a place, that alone is read."""
+        chosen, layout = self.config.backbone.pooling, self.config.prompt.layout
+        if chosen != "auto":
+            return chosen
+        if self.info.causal:
+            return "last"
+        return "mean" if layout is not None and "label" in layout else "pair"
 
     def pooling_of(self, task: str) -> str:
         """A task's own pooling, or the run's."""
-        own = self.tasks[task].spec.pooling
-        return self.pooling if own == "auto" else own
+        spec = self.tasks[task].spec
+        own = self.pooling if spec.pooling == "auto" else spec.pooling
+        return settled_pooling(spec.type, own, spec.template is not None)
+
+    def head_numbers(self, task: str) -> int:
+        """How many numbers a task's linear head has."""
+        return (parts_of(self.pooling_of(task)) * self.info.width + 1) * len(self.tasks[task].labels)
 
     @property
     def shared_folder(self) -> Path | None:

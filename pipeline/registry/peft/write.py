@@ -118,6 +118,9 @@ def _check(manifest: Manifest, number: int, where: str) -> None:
         what = "PEFT's classes know rows as they are and heads with numbers: no template, no words as answers"
         found = f"{manifest.task.type}, template {manifest.task.template!r}, head {manifest.task.head}"
         raise InputError(what, where=where, found=found)
+    if manifest.pooling == "pair":
+        what = "PEFT's classes read one vector of a row, this head reads both texts of a pair"
+        raise InputError(what, where=where, found="pooling pair", hint="train the task with pooling: mean")
     if not manifest.lengths[number]:
         raise InputError("a head without a prompt has no form in PEFT", where=where, found=f"method {manifest.method}")
     if manifest.layout not in (None, "front"):

@@ -46,6 +46,7 @@ class Batch:
         read: [R, T] bool, True where the language model is read for rows with a verbalizer; None where there are none.
         soft: [R, S] int64, before which of a row's own tokens each piece of its template's soft tokens stands; None
             where no row is in a template.
+        second: [R] int64, at which of its own tokens a pair's second text begins; None where no row is a pair.
     """
 
     input_ids: Tensor
@@ -62,6 +63,7 @@ class Batch:
     trunk: Mapping[int, Tensor] = field(default_factory=dict)
     read: Tensor | None = None
     soft: Tensor | None = None
+    second: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -144,6 +146,8 @@ def _padded(sequences: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[s
     read = np.zeros(shape, dtype=np.bool_) if any(one.get("read") for one in sequences) else None
     most = max(len(one.get("soft", ())) for one in sequences)
     soft = np.zeros((len(sequences), most), dtype=np.int64) if most else None
+    pairs = any(one.get("second") for one in sequences)
+    second = np.array([(one.get("second") or [0])[0] for one in sequences], dtype=np.int64) if pairs else None
     for index, one in enumerate(sequences):
         if read is not None and one.get("read"):
             read[index, np.asarray(one["read"], dtype=np.int64)] = True
@@ -163,7 +167,7 @@ def _padded(sequences: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[s
             own = np.asarray(one["targets"], dtype=np.float32).reshape(len(positions), -1)
             targets[index, positions, : own.shape[1]] = own
     arrays: dict[str, Any] = {"input_ids": input_ids, "attention_mask": mask, "answer": answer, "labels": labels}
-    arrays |= {"token_type_ids": segments, "targets": targets, "read": read, "soft": soft}
+    arrays |= {"token_type_ids": segments, "targets": targets, "read": read, "soft": soft, "second": second}
     return {name: None if array is None else torch.from_numpy(array) for name, array in arrays.items()}
 
 

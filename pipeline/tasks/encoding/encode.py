@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Numbers: TypeAlias = np.ndarray[Any, Any]
-_VERSION = 2  # part of the cache's names: raise it when the same input encodes differently
+_VERSION = 3  # part of the cache's names: raise it when the same input encodes differently
 
 
 def encode_split(
@@ -189,6 +189,8 @@ def _features(kind: TaskType, encoder: Encoder) -> datasets.Features:
     lists = dict.fromkeys(["input_ids", "answer", "words", "labels"], "int32")
     if encoder.pattern is not None:
         lists |= {"soft": "int32", "read": "int32"}
+    elif kind.compared:
+        lists["second"] = "int32"
     if "token_type_ids" in encoder.tokenizer.model_input_names:
         lists["token_type_ids"] = "int32"
     columns: dict[str, Any] = {

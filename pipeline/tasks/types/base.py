@@ -97,6 +97,11 @@ class TaskType(ABC):
         """Whether the backbone reads two texts."""
         return len(self.inputs) > 1
 
+    @property
+    def compared(self) -> bool:
+        """Whether a row is two texts and has one answer: a head may then read them side by side."""
+        return False
+
     def check(self, row: Mapping[str, Any]) -> InputError | None:
         """What is wrong between the columns of a row."""
         return None
@@ -162,6 +167,10 @@ class Sentence(TaskType):
 
     templated = True
 
+    @property
+    def compared(self) -> bool:
+        return self.pair
+
     def target_of(self, answer: Any, encoder: Encoder) -> dict[str, Any]:
         """`labels` and perhaps `targets` of a row."""
         raise NotImplementedError
@@ -172,7 +181,12 @@ class Sentence(TaskType):
         encoded = encoder.tokenize(*(chunk[column] for column in self.inputs))
         rows = []
         for index, answer in enumerate(chunk[self.target[0]]):
-            row = encoder.sequence(encoded, index, encoder.kept(encoded, index))
+            kept = encoder.kept(encoded, index)
+            row = encoder.sequence(encoded, index, kept)
+            if self.compared:
+                owners = encoded.sequence_ids(index)
+                of_second = (n for n, place in enumerate(kept) if owners[place] == 1)
+                row["second"] = [next(of_second, len(kept))]
             rows.append([{**row, "answer": [0], "words": [0], **self.target_of(answer, encoder)}])
         return rows
 

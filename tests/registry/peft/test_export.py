@@ -155,6 +155,10 @@ REFUSED = {
     "a template": ({"method": "p_tuning", "layout": "{2} text {2}"}, "in front of a row and nowhere else"),
     "after the first token": ({"method": "prompt_tuning", "layout": "after_first"}, "in front of a row"),
     "a head alone": ({"lengths": (0,)}, "a head without a prompt"),
+    "two texts side by side": (
+        {**SAME, "lengths": (4,), "combine": None, "pooling": "pair"},
+        "reads both texts of a pair",
+    ),
 }
 
 

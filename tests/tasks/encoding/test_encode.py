@@ -89,6 +89,25 @@ def test_words_in_a_list_read_as_in_running_text(byte_level: PreTrainedTokenizer
     assert byte_level("the dog ran", add_special_tokens=False)["input_ids"] == before, "the given one is unchanged"
 
 
+@pytest.mark.parametrize("context", [12, 200])
+def test_where_the_second_text_of_a_pair_begins(
+    make_folder: MakeFolder, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, context: int
+) -> None:
+    """What stands from there on is the second text as far as it is kept, and nothing of the first."""
+    rows = encode_split(task_of(make_folder, "pair"), "dev", tokenizer, context=context, cache_dir=tmp_path).rows
+    special = set(tokenizer.all_special_ids)
+    for one, pair in zip(rows, PAIRS, strict=True):
+        (second,) = one["second"]
+        halves = [
+            [i for i in part if i not in special] for part in (one["input_ids"][:second], one["input_ids"][second:])
+        ]
+        both = tokenizer(pair["text_a"], pair["text_b"])
+        owners = both.sequence_ids()
+        whole = [[i for i, own in zip(both["input_ids"], owners, strict=True) if own == n] for n in (0, 1)]
+        assert all(half == text[: len(half)] and half for half, text in zip(halves, whole, strict=True))
+        assert halves == whole or context == 12
+
+
 @pytest.mark.parametrize("kind", ["classification", "pair"])
 def test_a_sentence_is_encoded_as_the_tokenizer_does(
     make_folder: MakeFolder, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, kind: str

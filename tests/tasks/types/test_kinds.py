@@ -132,6 +132,20 @@ def test_pooling_belongs_to_types_that_answer_a_text_as_a_whole(tmp_path: Path) 
         task_of(tmp_path, "qa", pooling="first")
 
 
+def test_only_two_texts_that_stand_side_by_side_are_read_as_a_pair(
+    minilm: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    said = "pooling pair reads two texts that stand side by side; found {}; expected a type of two texts"
+    for kind in ("classification", "choice"):
+        with pytest.raises(InputError, match=said.format(f"type {kind}")):
+            task_of(tmp_path, kind, pooling="pair")
+    with pytest.raises(InputError, match=said.format("a template for its pair rows")):
+        task_of(tmp_path, "pair", pooling="pair", template="{text_a} {text_b} {2}")
+    assert prepared(tmp_path, "pair", minilm).head("pair").parts == 4
+    for kind in ("classification", "choice", "regression"):  # where a run reads pairs so, other rows by their mean
+        assert (head := prepared(tmp_path, kind, minilm).head("pair")).pooling == "mean" and head.parts == 1
+
+
 def test_a_tasks_pooling_goes_before_the_runs(minilm: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     own = prepare_task(task_of(tmp_path, "choice", pooling="first"), minilm, context=40, cache_dir=tmp_path)
     assert (own.head("mean").pooling, own.head("mean").reads) == ("first", "first")
