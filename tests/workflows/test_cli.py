@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,11 @@ def test_a_full_disk_is_told_as_such(command, capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_exits_with_130(command, capsys, number):
+def test_a_signal_exits_with_130(command, capsys, number, request):
+    # Whoever starts the tests in the background has them ignore Ctrl-C.
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def action() -> None:
         os.kill(os.getpid(), number)
         signal.pause()

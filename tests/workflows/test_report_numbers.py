@@ -98,7 +98,8 @@ def test_sizes_are_counted(graph, summary, html):
     assert copy["size"] == [amount(graph.backbone_bytes)]
     for row in summary.rows:
         prompt = graph.info.prompt_parameters(row.length, row.first_layer)
-        head = (graph.info.width + 1) * len(graph.tasks[row.task].labels)
+        read = 4 if graph.tasks[row.task].spec.type == "pair" else 1  # two texts: their means, difference and product
+        head = (read * graph.info.width + 1) * len(graph.tasks[row.task].labels)
         assert table[row.task]["parameters in prompt"] == [f"{prompt:,}"]
         assert table[row.task]["size"] == [amount(4 * (prompt + head))]
 

@@ -91,4 +91,5 @@ def whole(seed: int) -> dict[str, Figures]:
 def _numbers(folder: Path, row: TaskRow) -> int:
     """What one of a task's prompts trains, the winner, with its head."""
     task, info = PreparedTask.load(folder / "prepare" / row.task), describe("minilm")
-    return math.prod(info.prompt_shape(row.length, row.first_layer, True)) + (info.width + 1) * len(task.labels)
+    head = (task.head("pair").parts * info.width + 1) * len(task.labels)
+    return math.prod(info.prompt_shape(row.length, row.first_layer, True)) + head
