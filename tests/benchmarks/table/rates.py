@@ -34,22 +34,24 @@ def best(method: str, task: str) -> float | None:
     if method not in GRIDS:
         return None
     scores = _known(method, CHOSEN_ON[entries.entry(task).kind]) or _known(method, CHOSEN_ON["sentences"])
-    return None if scores is None else max(GRIDS[method], key=lambda rate: (scores.get(f"{rate:g}", -1.0), rate))
+    return None if scores is None else max(GRIDS[method], key=lambda rate: (scores[f"{rate:g}"], rate))
 
 
 def _known(method: str, task: str) -> dict[str, float] | None:
-    """Rate → the best dev score; None where the peer crashes."""
+    """Rate → the best dev score, of the whole grid; None where the peer crashes."""
     known: dict[str, dict[str, float] | None] = kept.read(RESULTS).get(method, {})
-    if task not in known:
-        known[task] = _measure(method, task)
-        with kept.adding(RESULTS) as found:
-            found.setdefault(method, {})[task] = known[task]
-        print(f"{method} on {task}: {known[task]}", file=sys.stderr, flush=True)
-    return known[task]
+    own = known.get(task, {})
+    missing = [] if own is None else [rate for rate in GRIDS[method] if f"{rate:g}" not in own]
+    if own is not None and missing:
+        found = _measure(method, task, missing)
+        own = None if found is None else {**own, **found}
+        with kept.adding(RESULTS) as results:
+            results.setdefault(method, {})[task] = own
+        print(f"{method} on {task}: {own}", file=sys.stderr, flush=True)
+    return own
 
 
-def _measure(method: str, task: str) -> dict[str, float] | None:
-    rates = GRIDS[method]
+def _measure(method: str, task: str, rates: list[float]) -> dict[str, float] | None:
     if method in entries.PEFT:
         prepared = ours.prepared(task)
         runs = {f"{rate:g}": peft_side.train(prepared, method, 0, rate) for rate in rates}
