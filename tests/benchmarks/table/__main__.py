@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--only", nargs="+", metavar="TASK", choices=entries.NAMES, default=entries.NAMES)
     parser.add_argument("--methods", nargs="+", choices=entries.METHODS, default=list(entries.METHODS))
+    parser.add_argument("--seeds", nargs="+", type=int, choices=range(entries.SEEDS), help="of the whole way")
     parser.add_argument("--busy", action="store_true", help="the machine does other work beside")
     parser.add_argument("--again", choices=["busy", "all"], help="measure pieces again")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no piece after so many")
@@ -43,7 +44,7 @@ def main() -> None:
     wanted = [(task, method) for task in chosen.only for method in chosen.methods if entries.offered(task, method)]
     waiting = [one for one in wanted if one[1] != entries.WHOLE and _due(pieces.get("/".join(one)), chosen.again)]
     if entries.WHOLE in chosen.methods:  # a run does all the tasks
-        waiting += [(str(seed), entries.WHOLE) for seed in _seeds_due(pieces, chosen.again)]
+        waiting += [(str(seed), entries.WHOLE) for seed in _seeds_due(pieces, chosen.again, chosen.seeds)]
     began = time.monotonic()
     for place, (task, method) in enumerate(waiting):
         if time.monotonic() > end:
@@ -91,11 +92,11 @@ def measure(task: str, method: str, fresh: bool) -> dict[str, Any]:
     }
 
 
-def _seeds_due(pieces: Pieces, again: str | None) -> list[int]:
-    """The seeds whose whole run is missing."""
+def _seeds_due(pieces: Pieces, again: str | None, wanted: list[int] | None) -> list[int]:
+    """The seeds whose whole run is missing, among those that are wanted."""
     known = next((piece for key, piece in pieces.items() if key.endswith(f"/{entries.WHOLE}")), None)
     done = set() if _due(known, again) or known is None else {one["seed"] for one in known["seeds"]}
-    return [seed for seed in range(entries.SEEDS) if seed not in done]
+    return [seed for seed in wanted or range(entries.SEEDS) if seed not in done]
 
 
 def _add_seed(pieces: Pieces, seed: int, run: dict[str, dict[str, Any]], busy: bool) -> None:
