@@ -15,10 +15,10 @@ from tests.benchmarks.table import entries, kept, ours, peft_side
 CHOSEN_ON = {"sentences": "subj", "many classes": "banking77", "words": "snips_slots", "texts": "e2e_clean"}
 """Kind of task (see `Entry.kind`) → the one on which the rates are chosen."""
 GRIDS = {
-    "prefix": [3e-4, 1e-3, 3e-3],
-    "prompt_tuning": [1e-2, 3e-2, 1e-1],
-    "p_tuning": [1e-3, 3e-3, 1e-2],
-    "head": [1e-2, 3e-2, 1e-1],
+    "prefix": [1e-4, 3e-4, 1e-3, 3e-3],
+    "prompt_tuning": [3e-3, 1e-2, 3e-2, 1e-1],
+    "p_tuning": [1e-3, 3e-3, 1e-2, 3e-2],
+    "head": [3e-3, 1e-2, 3e-2, 1e-1],
     "finetune": [2e-5, 5e-5, 1e-4, 3e-4],  # at 1e-3 it gains a point on snips_slots, and does not train on wnut17
     "peft_prefix": [3e-3, 1e-2, 3e-2, 1e-1, 3e-1],
     "peft_prompt_tuning": [1e-2, 3e-2, 1e-1, 3e-1],
