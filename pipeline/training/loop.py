@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from pipeline.model import PromptedModel
 from pipeline.tasks import Answers, Batch
+from pipeline.training.clipping import clip_each
 from pipeline.training.world import World, save_json, sum_over_ranks
 
 ExtraState = Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]
@@ -65,6 +66,14 @@ class LoadedState:
     plain: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class _Group:
+    """What learns at one rate under a prompt's name."""
+
+    parameters: list[nn.Parameter]
+    rate: float
+
+
 class Trainer:
     """Steps the prompts and heads of a model, and can be saved and continued at any world size.
 
@@ -78,7 +87,7 @@ class Trainer:
         self.model = model
         self.world = world
         self.clip = clip
-        self._groups: dict[int, list[dict[str, Any]]] = {}
+        self._groups: dict[int, list[_Group]] = {}
         self._optimizer: torch.optim.AdamW | None = None
 
     @property
@@ -108,12 +117,9 @@ class Trainer:
         theirs = [part[h] for h in heads for part in (of_heads.weights, of_heads.biases)]
         self._groups[prompt] = []
         for parameters, rate in (([*own, *also], learning_rate), (theirs, learning_rate * head_share)):
-            group: dict[str, Any] = {"params": list(dict.fromkeys(parameters)), "lr": rate, "rate": rate}
-            if self._optimizer is None:
-                self._optimizer = torch.optim.AdamW([group], weight_decay=0.0, fused=True)
-            else:
-                self._optimizer.add_param_group(group)
-            self._groups[prompt].append(self._optimizer.param_groups[-1])
+            self._groups[prompt].append(_Group(list(dict.fromkeys(parameters)), rate))
+        if self._optimizer is None:
+            self._optimizer = torch.optim.AdamW(self._parameters(prompt), weight_decay=0.0, fused=True)
 
     def leave(self, prompt: int) -> None:
         """Stops training a prompt, and gives up what its training needed."""
@@ -121,8 +127,7 @@ class Trainer:
         for parameter in self._parameters(prompt):
             self._optimizer.state.pop(parameter, None)
             parameter.grad = None
-        gone = {id(group) for group in self._groups.pop(prompt)}
-        self._optimizer.param_groups[:] = [one for one in self._optimizer.param_groups if id(one) not in gone]
+        del self._groups[prompt]
 
     def update(
         self, passes: Iterable[Batch], factors: Mapping[int, float], objective: Objective = gold_loss, **cut: Any
@@ -140,7 +145,9 @@ class Trainer:
         """
         assert self._optimizer is not None
         assert self.model.bank is not None
-        self._optimizer.zero_grad(set_to_none=True)
+        for n in self._groups:
+            for parameter in self._parameters(n):
+                parameter.grad = None
         losses = []
         with self.model.bank.once():
             for batch in passes:
@@ -150,15 +157,25 @@ class Trainer:
                 del answers  # or its graph would live beside the next pass's
         if self.world.size > 1:
             sum_over_ranks(self.gradients(), self.world.size)
-        for n in self._groups.keys() - factors.keys():  # no rows of theirs: not even their momentum moves them
-            for parameter in self._parameters(n):
-                parameter.grad = None
+        clip_each([self._parameters(n) for n in factors], self.clip)  # with its own heads: none touches another
+        self._step(factors)
+        return losses
+
+    def _step(self, factors: Mapping[int, float]) -> None:
+        """Lets the prompts that have a factor take an optimizer step; not even its momentum moves another one.
+
+        Those that learn at the same rate now step together, whoever they are: the optimizer's state is a parameter's
+        own, and a call for each of a hundred prompts keeps a GPU waiting.
+        """
+        assert self._optimizer is not None
+        together: dict[float, list[nn.Parameter]] = {}
         for n, factor in factors.items():
             for group in self._groups[n]:
-                group["lr"] = group["rate"] * factor
-            nn.utils.clip_grad_norm_(self._parameters(n), self.clip)  # with its own heads: none touches another
+                together.setdefault(group.rate * factor, []).extend(group.parameters)
+        self._optimizer.param_groups[:] = [
+            {**self._optimizer.defaults, "params": parameters, "lr": rate} for rate, parameters in together.items()
+        ]
         self._optimizer.step()
-        return losses
 
     def gradients(self) -> list[Tensor]:
         """The gradients of all that is being trained, zeros where this rank's rows did not touch it."""
@@ -172,7 +189,7 @@ class Trainer:
 
     def _parameters(self, prompt: int) -> list[nn.Parameter]:
         """What trains under a prompt's name: first what makes it, then its heads."""
-        return [parameter for group in self._groups[prompt] for parameter in group["params"]]
+        return [parameter for group in self._groups[prompt] for parameter in group.parameters]
 
     def save(self, folder: Path, step: int, extra_state: ExtraState | None = None) -> None:
         """Writes prompts, heads, optimizer, data position and random states; never the backbone."""

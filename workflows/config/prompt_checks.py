@@ -85,6 +85,19 @@ def _own_templates(config: Config) -> Iterator[Problem]:
 
 
 @check
+def _pair(config: Config) -> Iterator[Problem]:
+    """Where soft tokens leave the label a place, that one place is read, and nothing beside it to compare."""
+    if config.prompt.layout is None or "label" not in config.prompt.layout:
+        return
+    asked = [(("backbone", "pooling"), config.backbone.pooling)]
+    asked += [(("tasks", index, "pooling"), task.pooling) for index, task in enumerate(config.tasks)]  # type: ignore[misc]
+    for path, pooling in asked:
+        if pooling == "pair":
+            what = "the template leaves the label a place, which alone is read: there is no pair"
+            yield Problem(path, what, pooling, "auto, mean, first or last")
+
+
+@check
 def _hard(config: Config) -> Iterator[Problem]:
     """Nothing is trained, so nothing is pretrained, and words answer."""
     if config.prompt.method == "head" and config.prompt.head == "verbalizer":
