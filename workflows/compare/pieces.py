@@ -24,8 +24,9 @@ from workflows.config.sizes import check_sizes
 from workflows.plan import estimate
 from workflows.plan.work import Work
 from workflows.stages.code import code_version
-from workflows.stages.graph import GivenPrompt, RunGraph
+from workflows.stages.graph import RunGraph
 from workflows.stages.payloads import backbone_payload, prompt_payload
+from workflows.stages.settled import GivenPrompt
 from workflows.stages.stage import Stage, standing
 
 _TRAINS_ALL = 1.5

@@ -20,7 +20,8 @@ from pipeline.registry.versions.notes import Noted, fetch_file, noted_versions
 from pipeline.training.pretrain import SharedPrompt
 from pipeline.training.results import SHARED_FILES, load_shared, save_shared
 from workflows.stages.artifacts import WINNER
-from workflows.stages.graph import GivenPrompt, RunGraph
+from workflows.stages.graph import RunGraph
+from workflows.stages.settled import GivenPrompt
 
 
 @dataclass(frozen=True)

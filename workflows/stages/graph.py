@@ -13,77 +13,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.backbone import BackboneInfo, describe, resolve_dtype
+from pipeline.backbone import BackboneInfo, describe
 from pipeline.errors import InputError, InputErrors, raise_all
-from pipeline.tasks import Task, parts_of, settled_pooling
-from pipeline.training.candidates import Candidate
-from pipeline.training.halving import deal_cells
+from pipeline.tasks import Task
 from workflows.config.settings import Config
 from workflows.config.sizes import check_sizes, check_templates, check_written
 from workflows.stages.code import code_version
 from workflows.stages.loading import load_tasks, source_fingerprint
+from workflows.stages.settled import SettledRun
 from workflows.stages.stage import Stage, Standing, standing
 
 
 @dataclass(frozen=True)
-class GivenPrompt:
-    """A shared prompt that is there already.
-
-    Args:
-        folder: as the pretrain stage leaves it. fingerprint: its artifact's.
-    """
-
-    folder: Path
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class RunGraph:
-    """A checked run: its backbone, its tasks, its stages.
-
-    Args:
-        config: as loaded. info: the backbone. tasks: every task of the config, loaded and checked.
-        given: the shared prompt to adapt; None when this run pretrains its own, if its config says so.
-    """
-
-    config: Config
-    info: BackboneInfo
-    tasks: Mapping[str, Task]
-    given: GivenPrompt | None = None
-
-    @property
-    def folder(self) -> Path:
-        return self.config.run_folder
-
-    @cached_property
-    def dtype(self) -> str:
-        return resolve_dtype(self.config.backbone.dtype)
-
-    @property
-    def backbone_bytes(self) -> int:
-        """The weights' size in memory, in the run's dtype."""
-        return self.info.parameters * (2 if self.dtype == "bfloat16" else 4)
-
-    @property
-    def pooling(self) -> str:
-        """What a sentence's vector is. A decoder has seen the whole sentence only at its last token; where soft tokens
-        leave the label a place, that alone is read."""
-        chosen, layout = self.config.backbone.pooling, self.config.prompt.layout
-        if chosen != "auto":
-            return chosen
-        if self.info.causal:
-            return "last"
-        return "mean" if layout is not None and "label" in layout else "pair"
-
-    def pooling_of(self, task: str) -> str:
-        """A task's own pooling, or the run's."""
-        spec = self.tasks[task].spec
-        own = self.pooling if spec.pooling == "auto" else spec.pooling
-        return settled_pooling(spec.type, own, spec.template is not None)
-
-    def head_numbers(self, task: str) -> int:
-        """How many numbers a task's linear head has."""
-        return (parts_of(self.pooling_of(task)) * self.info.width + 1) * len(self.tasks[task].labels)
+class RunGraph(SettledRun):
+    """A checked run and its stages."""
 
     @property
     def shared_folder(self) -> Path | None:
@@ -91,61 +34,6 @@ class RunGraph:
         if self.given is not None:
             return self.given.folder
         return self.stages["pretrain"].folder(self.folder) if "pretrain" in self.stages else None
-
-    @property
-    def text_context(self) -> int | None:
-        """Tokens of the longest row: input prompts take their share of the context."""
-        context, prompt = self.info.context, self.config.prompt
-        if prompt.deep or context is None:
-            return context
-        longest = max(one for name in self.config.adapt_tasks for one in self.config.adapt_for(name).lengths)
-        if self.config.pretrain is not None:
-            longest = max(longest, prompt.length)
-        layout = prompt.recipe.arrangement
-        return context - longest - (layout is not None and layout.label is not None)
-
-    @property
-    def first_layer(self) -> int:
-        """Where the shared prompt begins."""
-        chosen = self.config.prompt.first_layer
-        return 0 if chosen == "auto" else int(chosen)
-
-    def first_layers(self, task: str) -> tuple[int, ...]:
-        """The lowest prompted layers that a task's search tries; auto: see `CandidateSettings`."""
-        chosen, lowest = self.config.adapt_for(task).first_layers, self.config.prompt.first_layer
-        if not self.config.prompt.deep:
-            return (0,)
-        if chosen != "auto":
-            return chosen
-        if lowest != "auto":
-            return (int(lowest),)
-        if self.info.kinds[0] not in self.info.attention:
-            return (0,)  # no prompt stands where rows enter
-        layers = self.info.entrances
-        return tuple(sorted({0, layers // 2, layers - max(1, layers // 6)}))
-
-    def candidates(self, task: str) -> list[Candidate]:
-        """The candidates of a task: lengths × depths × learning rates × seeds, from the shared prompt and from
-        scratch."""
-        settings = self.config.adapt_for(task)
-        starts = ["shared"] if self.config.pretrain is not None else []
-        if settings.from_scratch or not starts:
-            starts.append("scratch")
-        lengths = (0,) if self.config.prompt.method == "head" else settings.lengths
-        depths = self.first_layers(task)
-        return [
-            Candidate(start, length, first_layer, rate, self.config.seed + seed)
-            for start in starts
-            for length in lengths
-            for first_layer in (depths if length else depths[-1:])  # a head alone has no depth: the cheapest
-            for rate in settings.learning_rates
-            for seed in range(settings.seeds)
-        ]
-
-    def brackets(self, task: str) -> list[list[int]]:
-        """The places of a task's candidates, by the search that they are in."""
-        halving = self.config.adapt_for(task).halving
-        return deal_cells(self.candidates(task), 1 if halving is None else halving.brackets)
 
     @cached_property
     def stages(self) -> dict[str, Stage]:
@@ -160,7 +48,7 @@ class RunGraph:
 
     @cached_property
     def _task_stages(self) -> dict[str, Stage]:
-        prepare = {name: self._prepare(task) for name, task in self.tasks.items() if name in self._used}
+        prepare = {name: self._prepare(task) for name, task in self.tasks.items() if name in self.used}
         stages = {stage.name: stage for stage in prepare.values()}
         if self.config.pretrain is not None and self.given is None:
             stages["pretrain"] = self._pretrain(prepare)
@@ -182,10 +70,6 @@ class RunGraph:
     def standings(self) -> dict[str, Standing]:
         """Where every stage stands on disk."""
         return {name: standing(self.folder, stage) for name, stage in self.stages.items()}
-
-    @property
-    def _used(self) -> set[str]:
-        return {*(self.config.pretrain_tasks if self.given is None else ()), *self.config.adapt_tasks}
 
     @property
     def _model(self) -> dict[str, Any]:
@@ -228,29 +112,12 @@ class RunGraph:
         return Stage("pretrain", {**self._model, "pretrain": how, "prompt": prompt, **tasks})
 
     @property
-    def verbal(self) -> bool:
-        """Whether any task that is trained on or answered is answered by words of the backbone's vocabulary."""
-        used = [self.tasks[name] for name in self._used]
-        return any(task.spec.head == "verbalizer" or task.kind.written for task in used)
-
-    @property
     def pretrain_stage_tasks(self) -> tuple[str, ...]:
         """The tasks whose rows pretraining reads: retrieval trains a prompt of their own for the targets, too."""
         pretrain = self.config.pretrain
         if pretrain is None or pretrain.kind != "retrieval":
             return self.config.pretrain_tasks
-        return tuple(name for name in self.tasks if name in self._used)
-
-    @property
-    def prompt(self) -> dict[str, Any]:
-        """What prompts are made of: the config's choices, and the contents behind a path."""
-        plain = self.config.prompt.model_dump(mode="json", exclude={"first_layer", "length", "source"})
-        return plain if self.source is None else {**plain, "source": self.source}
-
-    @cached_property
-    def source(self) -> str | None:
-        """The fingerprint of the artifact that `init: prompt` starts from."""
-        return None if self.config.prompt.source is None else source_fingerprint(self.config, self.info)
+        return tuple(name for name in self.tasks if name in self.used)
 
     def _adapt(self, name: str, prepare: Stage, pretrain: Stage | None) -> Stage:
         # Which candidates share a batch changes nothing, and the winner is chosen from what training left.
