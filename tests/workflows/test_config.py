@@ -108,18 +108,20 @@ def test_a_tasks_own_adaptation_changes_only_what_it_names(write):
 
 def test_what_is_left_open_follows_from_what_the_task_answers(write):
     text = GOOD.replace("adapt: {steps: 7}", "adapt: {lengths: [4]}")
-    text = text.replace("  - name: slots", "  - {name: answers, type: qa, data: {path: data/answers}}\n  - name: slots")
+    others = "  - {name: answers, type: qa, data: {path: data/answers}}\n"
+    others += "  - {name: same, type: pair, data: {demo: same_issue}}\n"
+    text = text.replace("  - name: slots", others + "  - name: slots")
     config = load_config(write(text))
-    intent, slots, answers = (config.adapt_for(name) for name in ("intent", "slots", "answers"))
+    intent, slots, answers, same = (config.adapt_for(name) for name in ("intent", "slots", "answers", "same"))
     assert (config.adapt.lengths, config.adapt.steps, slots.lengths) == ("auto", "auto", (4,))
     assert slots.steps > intent.steps  # a tag for every word takes more steps than a label for the sentence
     assert slots.head_share < intent.head_share == answers.head_share == 1.0
-    assert intent.learning_rates < answers.learning_rates < slots.learning_rates
+    assert intent.learning_rates < answers.learning_rates == same.learning_rates < slots.learning_rates
     assert slots.evaluate_every == slots.steps // 10
     given = load_config(write(text + "adapt: {steps: 30, learning_rates: [1e-3]}\n")).adapt_for("slots")
     assert (given.steps, given.evaluate_every, given.head_share) == (30, 3, 1.0)  # the share goes with the rates
-    others = load_config(write(text + "prompt: {method: prompt_tuning}\n"))
-    rates = {others.adapt_for(name).learning_rates for name in ("intent", "slots", "answers")}
+    elsewhere = load_config(write(text + "prompt: {method: prompt_tuning}\n"))
+    rates = {elsewhere.adapt_for(name).learning_rates for name in ("intent", "slots", "answers", "same")}
     assert len(rates) == 1  # what suits deep prompts says nothing about others
 
 
