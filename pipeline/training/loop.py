@@ -165,7 +165,7 @@ class Trainer:
         """Lets the prompts that have a factor take an optimizer step; not even its momentum moves another one.
 
         Those that learn at the same rate now step together, whoever they are: the optimizer's state is a parameter's
-        own, and a call for each of a hundred prompts keeps a GPU waiting.
+        own, and there are fewer rates than prompts (see `clip_each`).
         """
         assert self._optimizer is not None
         together: dict[float, list[nn.Parameter]] = {}
