@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.backbone import resolve_dtype
-from tests.benchmarks.device import machine
+from tests.benchmarks.device import DEVICE, machine
 from tests.benchmarks.table import entries, kept, ours, peft_side, rates
 from tests.benchmarks.table.render import render
 
@@ -61,6 +61,7 @@ def main() -> None:
                 **measure(task, method, chosen.again is not None),
                 "busy": chosen.busy,
                 "dtype": resolve_dtype("auto"),
+                "device": DEVICE,
             }
             with kept.adding(chosen.out) as result:
                 result["pieces"][f"{task}/{method}"] = piece
@@ -113,6 +114,7 @@ def _add_seed(pieces: Pieces, seed: int, run: dict[str, dict[str, Any]], busy: b
             "seconds": mean(one["seconds"] for one in seeds),
             "busy": busy,
             "dtype": resolve_dtype("auto"),
+            "device": DEVICE,
         }
 
 

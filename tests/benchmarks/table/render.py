@@ -58,8 +58,8 @@ def render(result: Mapping[str, Any]) -> str:
         "Of the whole way those of the winner, one prompt and its head; the others of its search trained beside it.",
         _table(heading, rows(lambda piece: f"{piece['parameters']['trained']:,}" if "parameters" in piece else "-")),
         "## Seconds of one seed",
-        "With ~: measured beside other work. With *: in float32, on a processor without bfloat16 tiles; the others in "
-        "bfloat16, on one with them. Only figures of one kind compare.",
+        "With ~: measured beside other work. With *: in float32; the others in bfloat16, on processors that compute in "
+        "it, in tiles or without. With †: on a GPU. Only figures of one kind compare.",
         _table(heading, rows(_seconds_of)),
     ]
     missing = {
@@ -109,8 +109,8 @@ def _cell(piece: Piece | None, shown: Callable[[Piece], str]) -> str:
 
 
 def _seconds_of(piece: Piece) -> str:
-    coarse = piece["dtype"] == "float32"
-    return f"{'~' if piece['busy'] else ''}{piece['seconds']:.0f}{'*' if coarse else ''}"
+    marks = ("*" if piece["dtype"] == "float32" else "") + ("†" if piece["device"] == "cuda" else "")
+    return f"{'~' if piece['busy'] else ''}{piece['seconds']:.0f}{marks}"
 
 
 def _score(piece: Piece) -> str:
