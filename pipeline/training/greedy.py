@@ -126,7 +126,7 @@ def _held_out_scores(
         alone = [evaluate(one[known], seen) for one in p]
         visible = torch.isin(gold.unit, torch.from_numpy(seen))
         likely, weight = gold.logs[:, visible].exp(), gold.weight[visible]
-        merit = (likely.clamp_min(TINY).log() @ weight).tolist()
+        merit = _merits(likely, weight).tolist()
         first = max(range(len(p)), key=lambda k: (alone[k], merit[k], -k))
         path = _greedy(likely, weight, first, size)
         for length, name in choices:
@@ -146,9 +146,15 @@ def _greedy(gold: Tensor, weight: Tensor, first: int, size: int) -> list[int]:
     """
     path, total = [first], gold[first]  # [E]
     while len(path) < size:
-        path.append(int(((total + gold).clamp_min(TINY).log() @ weight).argmax()))  # the first of equals
+        path.append(int(_merits(total + gold, weight).argmax()))  # the first of equals
         total = total + gold[path[-1]]
     return path
+
+
+def _merits(likely: Tensor, weight: Tensor) -> Tensor:
+    """The weighted log of what is right, [K, E] → [K]; summed, as a matrix product rounds a row by where it stands, and
+    equals would not be equal."""
+    return (likely.clamp_min(TINY).log() * weight).sum(-1)
 
 
 def _answers_of(rows: Rows, offsets: NDArray[np.int64]) -> Tensor:
