@@ -9,11 +9,10 @@ from torch import nn
 
 
 def clip_each(prompts: Sequence[Sequence[nn.Parameter]], limit: float) -> None:
-    """Clips the gradients of each prompt to a norm, by themselves, in as many operations for all as for one.
+    """Clips the gradients of each prompt to a norm, by themselves, with the norms of all taken at once.
 
     What `torch.nn.utils.clip_grad_norm_` does to one model, done to each. A call of it per prompt, and one of the
-    optimizer, took 21 ms for 103 prompts of three small tensors on a processor, these few operations 5 ms; and on a
-    GPU each operation is a launch.
+    optimizer, took 21 ms for 103 prompts of three small tensors on a processor, this and one optimizer call 5 ms.
 
     Args:
         prompts: each with what trains under its name; parameters without a gradient are passed over.
@@ -25,7 +24,8 @@ def clip_each(prompts: Sequence[Sequence[nn.Parameter]], limit: float) -> None:
         return
     owners = torch.tensor([n for n, own in enumerate(gradients) for _ in own])
     places = torch.tensor([place for own in gradients for place in range(len(own))])
-    norms = torch.zeros(len(gradients), max(map(len, gradients)), device=flat[0].device)
-    norms[owners, places] = torch.stack(torch._foreach_norm(flat))
+    each = torch.stack(torch._foreach_norm(flat))
+    norms = each.new_zeros(len(gradients), max(map(len, gradients)))
+    norms[owners, places] = each
     factors = (limit / (torch.linalg.vector_norm(norms, dim=1) + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_(flat, list(factors[owners.to(factors.device)].unbind()))
+    torch._foreach_mul_(flat, list(factors[owners].unbind()))

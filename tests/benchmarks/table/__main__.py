@@ -57,12 +57,7 @@ def main() -> None:
             with kept.adding(chosen.out) as result:
                 _add_seed(result["pieces"], int(task), found, chosen.busy)
         else:
-            piece = {
-                **measure(task, method, chosen.again is not None),
-                "busy": chosen.busy,
-                "dtype": resolve_dtype("auto"),
-                "device": DEVICE,
-            }
+            piece = {**measure(task, method, chosen.again is not None), **_conditions(chosen.busy)}
             with kept.adding(chosen.out) as result:
                 result["pieces"][f"{task}/{method}"] = piece
             console.print(f"  {_said(piece)}  ({time.monotonic() - at:.0f} s)")
@@ -112,10 +107,13 @@ def _add_seed(pieces: Pieces, seed: int, run: dict[str, dict[str, Any]], busy: b
             "seeds": seeds,
             "parameters": {"trained": round(mean(one["trained"] for one in seeds))},
             "seconds": mean(one["seconds"] for one in seeds),
-            "busy": busy,
-            "dtype": resolve_dtype("auto"),
-            "device": DEVICE,
+            **_conditions(busy),
         }
+
+
+def _conditions(busy: bool) -> dict[str, Any]:
+    """What a piece's seconds depend on."""
+    return {"busy": busy, "dtype": resolve_dtype("auto"), "device": DEVICE}
 
 
 def _due(piece: dict[str, Any] | None, again: str | None) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.backbone import describe
 from pipeline.tasks import PreparedTask
 from tests.benchmarks.table.entries import ENTRIES, EVERY, SEEDS, WORK, entry, write_config
 from workflows.compare import compare
@@ -18,7 +16,6 @@ from workflows.config.load import load_config
 from workflows.run import run
 from workflows.stages.graph import build_graph
 from workflows.stages.stage import read_record
-from workflows.summary import TaskRow
 
 Figures = dict[str, Any]
 
@@ -65,7 +62,8 @@ def whole(seed: int) -> dict[str, Figures]:
     Its seconds are a task's share of all stages: searches of many tasks step together.
     """
     entries = [one for one in ENTRIES if one.backbone == "minilm"]
-    summary = run(load_config(write_config(f"table-whole-{seed}", entries, seed)))
+    config = load_config(write_config(f"table-whole-{seed}", entries, seed))
+    summary, graph = run(config), build_graph(config)
     if summary.failed:
         raise RuntimeError(str(summary.failed))
     rooms: dict[str, float] = {}
@@ -81,15 +79,8 @@ def whole(seed: int) -> dict[str, Figures]:
             "dev": row.dev,
             "length": row.length,
             "first_layer": row.first_layer,
-            "trained": _numbers(Path(summary.folder), row),
+            "trained": graph.info.prompt_parameters(row.length, row.first_layer) + graph.head_numbers(row.task),
             "seconds": seconds,
         }
         for row in summary.rows
     }
-
-
-def _numbers(folder: Path, row: TaskRow) -> int:
-    """What one of a task's prompts trains, the winner, with its head."""
-    task, info = PreparedTask.load(folder / "prepare" / row.task), describe("minilm")
-    head = (task.head("pair").parts * info.width + 1) * len(task.labels)
-    return math.prod(info.prompt_shape(row.length, row.first_layer, True)) + head
