@@ -114,7 +114,7 @@ def write_config(name: str, entries: list[Entry], seed: int = 0) -> Path:
         "tasks": tasks,
         "prompt": {"length": LENGTH},
         "pretrain": {"steps": 2 * STEPS, "batch_tokens": 1024},
-        "adapt": {"batch_rows": BATCH, "from_scratch": False},
+        "adapt": {"batch_rows": BATCH},
         "registry": {"uri": f"sqlite:///{WORK}/mlflow.db", "prefix": "table"},
         "compare": {
             "methods": list(OURS),

@@ -47,9 +47,8 @@ def render(result: Mapping[str, Any]) -> str:
         "of its kind: sentences, many classes, words (see table_rates.json). Every choice was made on dev, test was "
         f"scored once. Mean ± deviation over {setting['seeds']} seeds.",
         f"“{NAMES[WHOLE]}” has more than that budget: a pretraining over all the tasks, and a search over lengths and "
-        f"depths, by the product's defaults but for one: the same candidates from scratch, which a run trains beside "
-        f"those from the shared prompt, were left out to halve the time. Its seconds are a task's share of "
-        f"all.{_seeds(pieces, setting)}",
+        "depths, each from the shared prompt and from scratch, by the product's defaults. Its seconds are a task's "
+        f"share of all.{_seeds(pieces, setting)}",
         "## Test",
         _table(heading, rows(_score)),
         "## Against fine-tuning and PEFT",
