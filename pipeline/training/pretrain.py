@@ -15,10 +15,9 @@ The prompt is *nested* (`pipeline.prompts.nesting`): each step trains its first 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -30,64 +29,14 @@ from pipeline.model import PromptedModel, bank_on
 from pipeline.prompts import DEEP, Encoder, Factored, Recipe, make_encoder, nested_places, ones_near
 from pipeline.prompts.encoders import Identity
 from pipeline.prompts.initialise import place_axis
-from pipeline.tasks import Answers, Batch, Example, HeadBank, Mixture, PreparedTask, collate
+from pipeline.tasks import Answers, Batch, HeadBank, Mixture, PreparedTask
 from pipeline.training.distil import taught_gold
 from pipeline.training.loop import Objective, Schedule, Trainer, gold_loss
+from pipeline.training.mixed import MixedRows
+from pipeline.training.shared import PretrainSettings, SharedPrompt
 from pipeline.training.similarity import similarities
 from pipeline.training.starts import make_prompt
 from pipeline.training.world import World
-
-
-@dataclass(frozen=True)
-class PretrainSettings:
-    """How the shared prompt trains.
-
-    Args:
-        steps: optimizer steps. rows: rows per step over all ranks. learning_rate: the prompt's. head_share: of it, what
-            the heads take.
-        warmup: see `Schedule`. exponent, cap: see `Mixture`. seed: schedule, lengths and start.
-        length: P. init: the initialiser. first_layer: the lowest prompted layer. pooling: see `PromptedModel`.
-        nested: whether each step draws a length. checkpoint_every: steps; 0 for none.
-        kind: "shared", "factors" or "retrieval". distil: teachers first, as many steps again. sources: of retrieval,
-            the tasks that others may start from; the rest train a prompt only to be compared.
-    """
-
-    steps: int
-    rows: int
-    learning_rate: float
-    warmup: float
-    exponent: float
-    cap: int | None
-    seed: int
-    length: int
-    init: str
-    first_layer: int
-    pooling: str
-    nested: bool = True
-    checkpoint_every: int = 50
-    kind: str = "shared"
-    distil: bool = False
-    sources: tuple[str, ...] = ()
-    head_share: float = 1.0
-
-
-@dataclass(frozen=True)
-class SharedPrompt:
-    """What pretraining made.
-
-    Args:
-        prompt: [L, 2, H, P, D] or [P, E]; of retrieval the mean of the sources'. heads: task → (weight [C, M], bias
-        [C]). curve: (step, mean training loss since the last).
-        own: of retrieval, task → its prompt. factors: of factors, task → (u, v), see `Factored`.
-        similarity: of retrieval, task → task → cosine.
-    """
-
-    prompt: Tensor
-    heads: dict[str, tuple[Tensor, Tensor]]
-    curve: list[tuple[int, float]]
-    own: dict[str, Tensor] = field(default_factory=dict)
-    factors: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    similarity: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 class Pretraining:
@@ -131,7 +80,8 @@ class Pretraining:
         self.schedule = Schedule(settings.steps, settings.warmup)
         self.trainer = Trainer(self.model, world)
         sizes = {name: len(task.encoded["train"]) for name, task in self.tasks.items()}
-        self.mixture = Mixture(sizes, settings.exponent, settings.cap, settings.seed)
+        mixture = Mixture(sizes, settings.exponent, settings.cap, settings.seed)
+        self.rows = MixedRows(self.tasks, mixture, settings.rows, world.rank, world.size, backbone.device)
         self.step = 0
         self.taught = settings.steps if settings.distil else 0
         """Steps in which teachers train; the students' come after them."""
@@ -210,60 +160,59 @@ class Pretraining:
         settings = self.settings
         return nested_places(settings.length, settings.seed, step) if settings.nested else settings.length
 
-    def batch_at(self, step: int) -> Batch:
-        """This rank's rows of a step, each weighing the same over all ranks."""
-        drawn = self.mixture.draw(step, self.settings.rows)
-        own = drawn[self.world.rank :: self.world.size]
-        rows: list[Example] = []
-        for name, group in groupby(own, key=lambda pair: pair[0]):
-            rows += self.tasks[name].encoded["train"].take([index for _, index in group])
-        task = [self.order.index(name) for name, _ in own]
+    def passes_at(self, step: int) -> list[Batch]:
+        """This rank's rows of a step, see `MixedRows`; each weighs the same over all ranks."""
+        places = range(len(self.order))
         teaching = step < self.taught
-        prompt = [self.each + k if teaching else k if self.each > 1 else 0 for k in task]
-        head = [len(self.order) + k if teaching else k for k in task]
-        pad = next(iter(self.tasks.values())).pad_token_id
-        weight = [1.0 / len(drawn)] * len(own)
-        batch = collate(rows, prompt=prompt, head=head, pad_token_id=pad, weight=weight)
-        return batch.to(self.model.backbone.device)
+        prompts = [self.each + k if teaching else k if self.each > 1 else 0 for k in places]
+        heads = [len(self.order) + k if teaching else k for k in places]
+        return self.rows.passes(step, prompts, heads, self.places_at(step))
 
     def _train_step(self) -> None:
         total, teaching = self.taught + self.settings.steps, self.step < self.taught
         factor = self.schedule.factor(self.step if teaching else self.step - self.taught)
-        batch = self.batch_at(self.step)
+        passes = self.passes_at(self.step)
         stepping = [0]
         if teaching or self.settings.kind == "retrieval":  # a prompt for each task, and those step that have rows
-            present = {self.order.index(name) for name, _ in self.mixture.draw(self.step, self.settings.rows)}
+            present = {self.order.index(name) for name, _ in self.rows.drawn(self.step)}
             stepping = sorted(k + self.each if teaching else k for k in present)
-        objective = self._as_taught(batch) if self.taught and not teaching else gold_loss
-        (losses,) = self.trainer.update(
-            [batch], dict.fromkeys(stepping, factor), objective, places=self.places_at(self.step)
+        objective = self._as_taught(passes) if self.taught and not teaching else gold_loss
+        losses = self.trainer.update(
+            passes, dict.fromkeys(stepping, factor), objective, places=self.places_at(self.step)
         )
         self.step += 1
-        self._recent.append(float(losses.mean()))
+        self._recent.append(float(torch.cat(losses).mean()))
         if self.step % 10 == 0 or self.step == total:
             self.curve.append((self.step, sum(self._recent) / len(self._recent)))
             self._recent = []
         note = f"loss {self.curve[-1][1]:.3f}" if self.curve else ""
         self.world.event(stage="pretrain", done=self.step, total=total, note=note)
 
-    def _as_taught(self, batch: Batch) -> Objective:
-        """The gold loss, and as much of the teachers' answers to the same rows."""
-        with torch.no_grad():
-            tasks = len(self.order)
-            taught = self.model(replace(batch, prompt=batch.prompt + self.each, head=batch.head + tasks))
-            scales = [self.model.heads.heads[n].scale for n in taught.heads]
-            told = zip(scales, taught.logits, taught.unit, strict=True)
-            golds = [taught_gold(scale.logs(logits, unit).exp()) for scale, logits, unit in told]
+    def _as_taught(self, passes: Sequence[Batch]) -> Objective:
+        """The gold loss, and as much of the teachers' answers to the same rows, pass after pass."""
+        told = iter([self._taught_golds(batch) for batch in passes])
 
         def objective(answers: Answers, batch: Batch) -> Tensor:
             loss = gold_loss(answers, batch)
-            each = zip(scales, golds, answers.logits, answers.unit, answers.place, strict=True)
-            for scale, gold, logits, unit, place in each:
+            each = zip(next(told), answers.heads, answers.logits, answers.unit, answers.place, strict=True)
+            for gold, head, logits, unit, place in each:
+                scale = self.model.heads.heads[head].scale
                 own = torch.unique(batch.unit[answers.row[place]])  # the units of the head's answers, [U_h]
                 loss = loss + (scale.evidence(logits, gold, unit).loss(len(own)) * batch.weight[own]).sum()
             return loss
 
         return objective
+
+    @torch.no_grad()
+    def _taught_golds(self, batch: Batch) -> list[Any]:
+        """What the teachers answer to a pass, head by head."""
+        tasks = len(self.order)
+        taught = self.model(replace(batch, prompt=batch.prompt + self.each, head=batch.head + tasks))
+        scales = [self.model.heads.heads[n].scale for n in taught.heads]
+        return [
+            taught_gold(scale.logs(logits, unit).exp())
+            for scale, logits, unit in zip(scales, taught.logits, taught.unit, strict=True)
+        ]
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors: dict[str, Tensor] = {}

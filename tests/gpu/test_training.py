@@ -28,7 +28,7 @@ from tests.registry.made import facts_of
 from tests.training import test_finetune, test_methods
 from tests.training.test_cohort import CANDIDATES, assert_same, train
 from tests.training.test_pretrain import SETTINGS as PRETRAINING
-from tests.training.test_sharded import gradients
+from tests.training.test_pretrain import gradients
 from tests.training.worlds import Interrupted, Stop
 
 ROOT = Path(__file__).parents[2]
@@ -120,7 +120,7 @@ def test_sharded_equals_replicated(prepared, on_gpu, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     sharded = torch.load(tmp_path / "found.pt", weights_only=True)
     one = _pretraining(on_gpu("bert"), tmp_path)
-    expected = gradients(one, one.batch_at(0), 1)
+    expected = gradients(one, one.passes_at(0))
     for theirs, gradient in zip(sharded["gradients"], expected, strict=True):
         assert (theirs - gradient.cpu()).abs().max() <= 1e-5 * gradient.abs().max().cpu()
     assert sharded["unwritten"]
@@ -138,7 +138,7 @@ def _work(folder: Path) -> None:
     backbone = load_sharded(describe((folder / "model").read_text()), "float32")
     before = backbone.checksum()
     one = _pretraining(backbone, folder)
-    found = [gradient.cpu() for gradient in gradients(one, one.batch_at(0), 1)]
+    found = [gradient.cpu() for gradient in gradients(one, one.passes_at(0))]
     torch.save({"gradients": found, "unwritten": backbone.checksum() == before}, folder / "found.pt")
 
 

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.prompts import nested_places
+from pipeline.training import splitting
 from pipeline.training.loop import gold_loss
-from pipeline.training.pretrain import Pretraining, PretrainSettings
+from pipeline.training.pretrain import Pretraining
 from pipeline.training.results import load_shared, save_shared
+from pipeline.training.shared import PretrainSettings
 from pipeline.training.world import LocalWorld, sum_over_ranks
 from tests.training.worlds import Interrupted, Stop
 
@@ -55,22 +57,39 @@ def tasks(prepared):
     return {name: prepared(name) for name in ("intent", "slots", "same_issue")}
 
 
+def gradients(one, passes, size=1):
+    """Of a step's passes, added up over so many ranks."""
+    for parameter in one.model.trainable():
+        parameter.grad = None
+    for batch in passes:
+        one.model.backbone.backward(gold_loss(one.model(batch), batch))
+    found = one.trainer.gradients()
+    sum_over_ranks(found, size)
+    return [gradient.clone() for gradient in found]
+
+
+@pytest.mark.parametrize("cost", [0, 10**6])
 @pytest.mark.parametrize("size", [2, 3, 4])
-def test_any_number_of_workers_gives_the_same_gradients(size, backbone, tasks):
+def test_any_number_of_workers_and_of_passes_gives_the_same_gradients(size, cost, backbone, tasks, monkeypatch):
     """The ranks' gradients, each of its own rows of several tasks, add up to those of one worker with all rows."""
     model = backbone("bert")
 
-    def gradients(rank, of):
-        one = Pretraining(model, tasks, SETTINGS, Rank(rank, of))
-        batch = one.batch_at(2)
-        gold_loss(one.model(batch), batch).backward()
-        return one.trainer.gradients(), batch.head.tolist()
+    def of(rank, size):
+        one = Pretraining(model, tasks, SETTINGS, Rank(rank, size))
+        passes = one.passes_at(2)
+        heads = [head for batch in passes for head in batch.head.tolist()]
+        return gradients(one, passes), heads, len(passes)
 
-    whole, heads = gradients(0, 1)
-    parts = [gradients(rank, size) for rank in range(size)]
-    assert len(set(heads)) > 1 and sorted(heads) == sorted(h for _, part in parts for h in part)
+    monkeypatch.setitem(splitting.PASS_COST, "cpu", 10**6)
+    whole, heads, passes = of(0, 1)
+    assert passes == 1
+    monkeypatch.setitem(splitting.PASS_COST, "cpu", cost)
+    parts = [of(rank, size) for rank in range(size)]
+    counts = {count for *_, count in parts}
+    assert len(counts) == 1 and (counts == {1}) == bool(cost)
+    assert len(set(heads)) > 1 and sorted(heads) == sorted(h for _, part, _ in parts for h in part)
     for place, expected in enumerate(whole):
-        added = sum(part[place] for part, _ in parts)
+        added = sum(part[place] for part, *_ in parts)
         assert torch.allclose(added, expected, atol=1e-6, rtol=1e-4)
 
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from pipeline.prompts import Recipe
+from pipeline.training import splitting
 from pipeline.training.pretrain import Pretraining
 from pipeline.training.results import load_shared, save_shared
 from pipeline.training.similarity import nearest_source, similarities
 from pipeline.training.starts import mean_factor
 from pipeline.training.world import LocalWorld
-from tests.training.test_pretrain import SETTINGS, Rank
+from tests.training.test_pretrain import SETTINGS, Rank, gradients
 from tests.training.worlds import Interrupted, Stop
 
 KINDS = {
@@ -55,15 +56,11 @@ def test_resumed_and_saved_equals_uninterrupted_to_the_last_bit(kind, at, backbo
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_number_of_workers_gives_the_same_gradients(kind, backbone, tasks):
-    def gradients(rank, of):
-        one = Pretraining(backbone("bert"), tasks, KINDS[kind], Rank(rank, of))
-        batch = one.batch_at(2)
-        from pipeline.training.loop import gold_loss
+    def of(rank, size):
+        one = Pretraining(backbone("bert"), tasks, KINDS[kind], Rank(rank, size))
+        return gradients(one, one.passes_at(2))
 
-        gold_loss(one.model(batch), batch).backward()
-        return one.trainer.gradients()
-
-    whole, parts = gradients(0, 1), [gradients(rank, 2) for rank in (0, 1)]
+    whole, parts = of(0, 1), [of(rank, 2) for rank in (0, 1)]
     for place, expected in enumerate(whole):
         assert torch.allclose(sum(part[place] for part in parts), expected, atol=1e-5, rtol=1e-4)
 
@@ -72,7 +69,7 @@ def test_a_tasks_rows_move_its_own_prompt_and_factors_only(backbone, tasks, tmp_
     settings = replace(SETTINGS, steps=2, rows=1, warmup=0.0)
     for kind in ("retrieval", "factors"):
         one = Pretraining(backbone("bert"), tasks, replace(settings, kind=kind), LocalWorld(tmp_path / kind))
-        seen = {name for step in range(2) for name, _ in one.mixture.draw(step, 1)}
+        seen = {name for step in range(2) for name, _ in one.rows.drawn(step)}
         before = [[p.clone() for p in encoder.parameters()] for encoder in one.model.bank.encoders]
         assert 0 < len(seen) < 3
         one.run()
@@ -81,8 +78,12 @@ def test_a_tasks_rows_move_its_own_prompt_and_factors_only(backbone, tasks, tmp_
             assert moved == ([name in seen] if kind == "retrieval" else [True, name in seen, name in seen])
 
 
-def test_students_learn_from_gold_and_from_their_teachers_who_learn_no_more(backbone, tasks, tmp_path):
-    """The objective worked out row by row; teachers as their last step left them."""
+@pytest.mark.parametrize("cost", [0, 10**6])
+def test_students_learn_from_gold_and_from_their_teachers_who_learn_no_more(
+    cost, backbone, tasks, tmp_path, monkeypatch
+):
+    """The objective worked out row by row, in one pass and in several; teachers as their last step left them."""
+    monkeypatch.setitem(splitting.PASS_COST, "cpu", cost)
     settings = KINDS["taught"]
     one = Pretraining(backbone("bert"), tasks, settings, LocalWorld(tmp_path))
     changed = one._change_over
@@ -92,19 +93,22 @@ def test_students_learn_from_gold_and_from_their_teachers_who_learn_no_more(back
     now = [p for k in range(3) for p in one._of_teacher(3 + k)]
     assert len(left) == 9 and all(torch.equal(p, q) for p, q in zip(left, now, strict=True))
     one.step = settings.steps
-    batch = one.batch_at(settings.steps)
+    passes = one.passes_at(settings.steps)
+    assert (len(passes) == 1) == bool(cost)
     with torch.no_grad():
-        student = one.model(batch)
-        found = float(one._as_taught(batch)(student, batch))
-        teacher = one.model(replace(batch, prompt=batch.prompt + 3, head=batch.head + 3))
-        expected = float((student.loss * batch.weight).sum())
-        for head in range(len(student.logits)):
-            for row in student.row[student.place[head]].unique().tolist():
-                own = student.row[student.place[head]] == row
-                wanted = teacher.logits[head][own].softmax(-1)
-                cross = -(wanted * student.logits[head][own].log_softmax(-1)).sum(-1)
-                expected += float(cross.mean() * batch.weight[row])
-    assert found == pytest.approx(expected, rel=1e-5)
+        objective = one._as_taught(passes)
+        for batch in passes:
+            student = one.model(batch)
+            found = float(objective(student, batch))
+            teacher = one.model(replace(batch, prompt=batch.prompt + 3, head=batch.head + 3))
+            expected = float((student.loss * batch.weight).sum())
+            for head in range(len(student.logits)):
+                for row in student.row[student.place[head]].unique().tolist():
+                    own = student.row[student.place[head]] == row
+                    wanted = teacher.logits[head][own].softmax(-1)
+                    cross = -(wanted * student.logits[head][own].log_softmax(-1)).sum(-1)
+                    expected += float(cross.mean() * batch.weight[row])
+            assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_most_similar_source_is_the_one_with_the_same_rows(backbone, prepared, tmp_path):

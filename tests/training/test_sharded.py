@@ -15,11 +15,11 @@ from pipeline.backbone import describe, load_backbone
 from pipeline.backbone.sharding import what_zero3_lacks
 from pipeline.prompts import Recipe
 from pipeline.tasks import PreparedTask
-from pipeline.training.loop import gold_loss
+from pipeline.training import splitting
 from pipeline.training.pretrain import Pretraining
-from pipeline.training.world import LocalWorld, sum_over_ranks
+from pipeline.training.world import LocalWorld
 from tests.tiny import tiny_backbone
-from tests.training.test_pretrain import SETTINGS, Rank
+from tests.training.test_pretrain import SETTINGS, Rank, gradients
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("intent", "slots", "same_issue")
@@ -37,18 +37,11 @@ def load_tasks(folder: Path) -> dict[str, PreparedTask]:
     return {name: PreparedTask.load(folder / name) for name in NAMES}
 
 
-def gradients(one: Pretraining, batch, size: int) -> list[torch.Tensor]:
-    for p in one.model.trainable():
-        p.grad = None
-    one.model.backbone.backward(gold_loss(one.model(batch), batch))
-    found = one.trainer.gradients()
-    sum_over_ranks(found, size)
-    return [gradient.clone() for gradient in found]
-
-
 def apart(one: Pretraining, rank: int):
-    """The first step's rows again, so dealt that no task is on both ranks."""
-    whole = Pretraining(one.model.backbone, one.tasks, SETTINGS, Rank(0, 1)).batch_at(0)
+    """The first step's rows again, in one pass, so dealt that no task is on both ranks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(splitting.PASS_COST, "cpu", 10**6)
+        (whole,) = Pretraining(one.model.backbone, one.tasks, SETTINGS, Rank(0, 1)).passes_at(0)
     own = (whole.head == 0) == (rank == 0)
     rows = ("example", "prompt", "head", "weight")  # each row is a unit of its own
     unit = torch.arange(int(own.sum()))
@@ -63,18 +56,21 @@ def work(folder: Path) -> None:
     backbone = load_sharded(describe((folder / "model").read_text()), "float32")
     before = backbone.checksum()
     one = Pretraining(backbone, load_tasks(folder), SETTINGS, Rank(rank, size))
-    found = {f"dealt.{i}": g for i, g in enumerate(gradients(one, one.batch_at(0), size))}
-    found |= {f"apart.{i}": g for i, g in enumerate(gradients(one, apart(one, rank), size))}
+    splitting.PASS_COST["cpu"] = 0  # in as many passes as save any padding
+    passes = one.passes_at(0)
+    found = {f"dealt.{i}": g for i, g in enumerate(gradients(one, passes, size))}
+    found |= {f"apart.{i}": g for i, g in enumerate(gradients(one, [apart(one, rank)], size))}
     upper = Pretraining(backbone, load_tasks(folder), UPPER, Rank(rank, size))
-    found |= {f"upper.{i}": g for i, g in enumerate(gradients(upper, upper.batch_at(0), size))}
+    found |= {f"upper.{i}": g for i, g in enumerate(gradients(upper, upper.passes_at(0), size))}
     among = Pretraining(backbone, load_tasks(folder), SETTINGS, Rank(rank, size), AMONG)
-    found |= {f"among.{i}": g for i, g in enumerate(gradients(among, among.batch_at(0), size))}
+    found |= {f"among.{i}": g for i, g in enumerate(gradients(among, among.passes_at(0), size))}
     for step in range(3):
-        one.trainer.update([one.batch_at(step)], {0: one.schedule.factor(step)})
+        one.trainer.update(one.passes_at(step), {0: one.schedule.factor(step)})
     found["trained"] = one.model.bank.bake(0)
     same = backbone.checksum() == before
     if rank == 0:
-        torch.save({"found": found, "checksum": before, "unwritten": same}, folder / "found.pt")
+        told = {"found": found, "passes": len(passes), "checksum": before, "unwritten": same}
+        torch.save(told, folder / "found.pt")
 
 
 @pytest.fixture(scope="module")
@@ -106,20 +102,22 @@ def test_sharded_equals_replicated(family, worked):
     answer = torch.load(folder / "found.pt", weights_only=True)
     backbone = load_backbone((folder / "model").read_text())
     one = Pretraining(backbone, load_tasks(folder), SETTINGS, LocalWorld(folder))
-    expected = gradients(one, one.batch_at(0), 1)
+    whole = one.passes_at(0)
+    assert len(whole) == 1 < answer["passes"]
+    expected = gradients(one, whole)
     for i, gradient in enumerate(expected):
         scale = gradient.abs().max()
         assert (answer["found"][f"dealt.{i}"] - gradient).abs().max() <= 1e-5 * scale
         assert (answer["found"][f"apart.{i}"] - gradient).abs().max() <= 1e-5 * scale
     upper = Pretraining(backbone, load_tasks(folder), UPPER, LocalWorld(folder))
-    for i, gradient in enumerate(gradients(upper, upper.batch_at(0), 1)):
+    for i, gradient in enumerate(gradients(upper, upper.passes_at(0))):
         assert (answer["found"][f"upper.{i}"] - gradient).abs().max() <= 1e-5 * gradient.abs().max()
     among = Pretraining(backbone, load_tasks(folder), SETTINGS, LocalWorld(folder), AMONG)
-    for i, gradient in enumerate(gradients(among, among.batch_at(0), 1)):
+    for i, gradient in enumerate(gradients(among, among.passes_at(0))):
         assert (answer["found"][f"among.{i}"] - gradient).abs().max() <= 1e-5 * gradient.abs().max()
     assert answer["unwritten"] and answer["checksum"] == backbone.checksum()
     for step in range(3):
-        one.trainer.update([one.batch_at(step)], {0: one.schedule.factor(step)})
+        one.trainer.update(one.passes_at(step), {0: one.schedule.factor(step)})
     # Adam's step follows a gradient's sign, so noise around zero moves a few numbers by a whole step: compare the rest.
     close = (answer["found"]["trained"] - one.model.bank.bake(0)).abs() < 1e-4
     assert close.float().mean() > 0.99

@@ -18,9 +18,10 @@ from pipeline.training.cohort import Cohort, CohortSettings
 from pipeline.training.distil import DistilSettings, distil
 from pipeline.training.evaluate import SplitRows
 from pipeline.training.greedy import choose_ensemble
-from pipeline.training.pretrain import Pretraining, PretrainSettings
+from pipeline.training.pretrain import Pretraining
 from pipeline.training.search import Search, SearchSettings
 from pipeline.training.select import ranked
+from pipeline.training.shared import PretrainSettings
 from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld
@@ -194,8 +195,10 @@ def test_pretraining_mixes_all_types(distil, backbone, kind_of, tmp_path):
     )  # fmt: skip
     tasks = {kind: kind_of(kind) for kind in ROWS}
     training = Pretraining(model, tasks, settings, LocalWorld(tmp_path))
-    batch = training.batch_at(0)
-    assert len(batch.weight) == 9 and batch.size > 9 and len(set(batch.head.tolist())) == 9
+    passes = training.passes_at(0)
+    heads = [head for batch in passes for head in batch.head.tolist()]
+    assert len(passes) > 1 and sum(len(batch.weight) for batch in passes) == 9
+    assert sum(batch.size for batch in passes) > 9 and len(set(heads)) == 9
     bank, heads = training.model.bank, training.model.heads
     trained = [bank.encoders[0].shared if distil else bank.encoders[0].value, *heads.weights]
     before = [tensor.detach().clone() for tensor in trained]

@@ -21,10 +21,11 @@ from pipeline.training.cohort import Cohort, CohortSettings
 from pipeline.training.distil import DistilSettings, distil
 from pipeline.training.evaluate import SplitRows
 from pipeline.training.greedy import choose_ensemble
-from pipeline.training.pretrain import Pretraining, PretrainSettings, SharedPrompt
+from pipeline.training.pretrain import Pretraining
 from pipeline.training.results import load_shared, load_trained, save_shared, save_trained
 from pipeline.training.search import Search, SearchSettings
 from pipeline.training.select import best_cell, choose_winner, ranked
+from pipeline.training.shared import PretrainSettings, SharedPrompt
 from pipeline.training.similarity import nearest_source
 from pipeline.training.starts import Start, mean_factor
 from pipeline.training.trunks import Trunks
