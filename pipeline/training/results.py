@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.training.candidates import Candidate, Trained
-from pipeline.training.shared import SharedPrompt
+from pipeline.training.pretraining.shared import SharedPrompt
 from pipeline.training.world import save_json
 
 SHARED_FILES = ("shared.safetensors", "shared.json")

@@ -16,19 +16,20 @@ from pipeline.backbone import describe
 from pipeline.backbone.sharding import what_zero3_lacks
 from pipeline.registry import Member, Predictor, load_artifact, save_artifact
 from pipeline.tasks import PreparedTask
-from pipeline.training.answering import answer_together
-from pipeline.training.finetune import FineTuning, Trainable
-from pipeline.training.pretrain import Pretraining
+from pipeline.training.adaptation.finetune import FineTuning, Trainable
+from pipeline.training.adaptation.search import Search
+from pipeline.training.evaluation.answering import answer_together
+from pipeline.training.pretraining.pretrain import Pretraining
 from pipeline.training.results import load_trained, save_trained
-from pipeline.training.search import Search
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld
 from tests.gpu.device import GPU
 from tests.registry.made import facts_of
-from tests.training import test_finetune, test_methods
-from tests.training.test_cohort import CANDIDATES, assert_same, train
-from tests.training.test_pretrain import SETTINGS as PRETRAINING
-from tests.training.test_pretrain import gradients
+from tests.training import test_methods
+from tests.training.adaptation import test_finetune
+from tests.training.adaptation.test_cohort import CANDIDATES, assert_same, train
+from tests.training.pretraining.test_pretrain import SETTINGS as PRETRAINING
+from tests.training.pretraining.test_pretrain import gradients
 from tests.training.worlds import Interrupted, Stop
 
 ROOT = Path(__file__).parents[2]

@@ -9,17 +9,17 @@ import torch
 
 from pipeline.errors import InputError
 from pipeline.prompts import Recipe
-from pipeline.training.answering import answer_together
+from pipeline.training.adaptation.cohort import Cohort, CohortSettings
+from pipeline.training.adaptation.distil import DistilSettings, distil
+from pipeline.training.adaptation.search import Search, SearchSettings
 from pipeline.training.candidates import Candidate
-from pipeline.training.cohort import Cohort, CohortSettings
-from pipeline.training.distil import DistilSettings, distil
-from pipeline.training.evaluate import answer_split
+from pipeline.training.evaluation.answering import answer_together
+from pipeline.training.evaluation.evaluate import answer_split
 from pipeline.training.results import load_trained, save_trained
-from pipeline.training.search import Search, SearchSettings
 from pipeline.training.starts import Start, make_prompt
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld
-from tests.training.test_cohort import assert_same
+from tests.training.adaptation.test_cohort import assert_same
 from tests.training.worlds import Interrupted, Stop
 
 RECIPES = {

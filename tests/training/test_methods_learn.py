@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.prompts import Recipe
 from pipeline.tasks import DataSource, TaskSpec, load_task, prepare_task
+from pipeline.training.adaptation.cohort import Cohort, CohortSettings
+from pipeline.training.adaptation.search import Search, SearchSettings
 from pipeline.training.candidates import Candidate
-from pipeline.training.cohort import Cohort, CohortSettings
-from pipeline.training.search import Search, SearchSettings
 from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from pipeline.tasks import DataSource, TaskSpec, load_task, prepare_task
-from pipeline.training.answering import answer_together
+from pipeline.training.adaptation.cohort import Cohort, CohortSettings
+from pipeline.training.adaptation.search import Search, SearchSettings
 from pipeline.training.candidates import Candidate
-from pipeline.training.cohort import Cohort, CohortSettings
-from pipeline.training.evaluate import SplitRows
-from pipeline.training.search import Search, SearchSettings
-from pipeline.training.select import choose_winner
+from pipeline.training.choice.select import choose_winner
+from pipeline.training.evaluation.answering import answer_together
+from pipeline.training.evaluation.evaluate import SplitRows
 from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld

@@ -12,20 +12,20 @@ from kinds import ROWS, task_of
 
 from pipeline.prompts import COMBINATIONS, Recipe
 from pipeline.tasks import TASK_TYPES, Gold, collate, prepare_task
-from pipeline.training.answering import answer_together
+from pipeline.training.adaptation.cohort import Cohort, CohortSettings
+from pipeline.training.adaptation.distil import DistilSettings, distil
+from pipeline.training.adaptation.search import Search, SearchSettings
 from pipeline.training.candidates import Candidate
-from pipeline.training.cohort import Cohort, CohortSettings
-from pipeline.training.distil import DistilSettings, distil
-from pipeline.training.evaluate import SplitRows
-from pipeline.training.greedy import choose_ensemble
-from pipeline.training.pretrain import Pretraining
-from pipeline.training.search import Search, SearchSettings
-from pipeline.training.select import ranked
-from pipeline.training.shared import PretrainSettings
+from pipeline.training.choice.greedy import choose_ensemble
+from pipeline.training.choice.select import ranked
+from pipeline.training.evaluation.answering import answer_together
+from pipeline.training.evaluation.evaluate import SplitRows
+from pipeline.training.pretraining.pretrain import Pretraining
+from pipeline.training.pretraining.shared import PretrainSettings
 from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld
-from tests.training.test_cohort import assert_same, cohort_of, train
+from tests.training.adaptation.test_cohort import assert_same, cohort_of, train
 
 SETTINGS = SearchSettings(steps=4, rows=3, warmup=0.25, evaluate_every=2, patience=0, seed=3)
 CANDIDATES = [

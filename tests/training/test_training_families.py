@@ -8,16 +8,16 @@ import torch
 
 from pipeline.registry import Member, Predictor, load_artifact, save_artifact
 from pipeline.tasks import DataSource, TaskSpec, load_task
-from pipeline.training.answering import answer_together
+from pipeline.training.adaptation.cohort import Cohort, CohortSettings
+from pipeline.training.adaptation.search import Search, SearchSettings
 from pipeline.training.candidates import Candidate
-from pipeline.training.cohort import Cohort, CohortSettings
-from pipeline.training.search import Search, SearchSettings
+from pipeline.training.evaluation.answering import answer_together
 from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld
 from tests.once import demo_folder
 from tests.registry.made import facts_of
-from tests.training.test_cohort import assert_same
+from tests.training.adaptation.test_cohort import assert_same
 
 CANDIDATES = [
     Candidate("scratch", 3, 0, 1e-2, 0),

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.tasks import PreparedTask
-from pipeline.training.finetune import Trainable
+from pipeline.training.adaptation.finetune import Trainable
 from tests.families import language_model
 from tests.workflows.made_up import Page
 from tests.workflows.small import small_config

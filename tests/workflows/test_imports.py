@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LIBRARY = """
 import json, sys
-import pipeline.model, pipeline.registry, pipeline.training.cohort, pipeline.training.pretrain
+import pipeline.model, pipeline.registry, pipeline.training.adaptation.cohort, pipeline.training.pretraining.pretrain
 import pipeline.registry.versions.pyfunc_model
 print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})), flush=True)
 """

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.registry import Predictor, load_artifact, open_backbone
 from pipeline.tasks import PreparedTask
+from pipeline.training.pretraining.similarity import nearest_source
 from pipeline.training.results import load_shared
-from pipeline.training.similarity import nearest_source
 from tests.workflows.small import fingerprints, small_config
 from workflows.config.load import load_config
 from workflows.plan import make_plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.training.halving import training_share
+from pipeline.training.adaptation.halving import training_share
 from tests.workflows.two_tasks import ROWS
 from workflows.cli.plan_text import render
 from workflows.cli.tables import output

@@ -15,8 +15,8 @@ from typing import Any
 from pipeline.errors import InputError, raise_all
 from pipeline.prompts import METHODS
 from pipeline.tasks import PreparedTask
+from pipeline.training.adaptation.finetune import FINETUNE, bare
 from pipeline.training.candidates import Candidate
-from pipeline.training.finetune import FINETUNE, bare
 from workflows.config.comparing import SHARED, CompareSettings
 from workflows.config.prompts import PromptSettings
 from workflows.config.settings import Config

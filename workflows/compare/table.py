@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from statistics import mean, pstdev
 from typing import Any
 
-from pipeline.training.finetune import FINETUNE
+from pipeline.training.adaptation.finetune import FINETUNE
 from workflows.compare.pieces import Pieces
 from workflows.compare.work import SCORES
 from workflows.stages.stage import read_record, standing

@@ -11,15 +11,15 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.tasks import HeadBank, PreparedTask
+from pipeline.training.adaptation.cohort import Cohort, CohortSettings
+from pipeline.training.adaptation.finetune import FINETUNE, FineTuning, Trainable
+from pipeline.training.adaptation.search import Search, SearchSettings
+from pipeline.training.adaptation.timed import TimedSearch
 from pipeline.training.candidates import Candidate, Trained
-from pipeline.training.cohort import Cohort, CohortSettings
-from pipeline.training.evaluate import SplitRows, Told
-from pipeline.training.finetune import FINETUNE, FineTuning, Trainable
+from pipeline.training.choice.select import best_cell
+from pipeline.training.evaluation.evaluate import SplitRows, Told
 from pipeline.training.results import load_shared
-from pipeline.training.search import Search, SearchSettings
-from pipeline.training.select import best_cell
 from pipeline.training.starts import Start
-from pipeline.training.timed import TimedSearch
 from pipeline.training.world import World, Writer, save_json
 from workflows.stages.workers import Payload, Replica, start_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline.backbone import ShardingChoice
-from pipeline.training.packing import TOKENS_PER_PASS, room_for
+from pipeline.training.passes.packing import TOKENS_PER_PASS, room_for
 from workflows.plan import estimate
 from workflows.plan.work import Work
 from workflows.stages.graph import RunGraph

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pipeline.tasks import EncodedSplit, Mixture
-from pipeline.training.halving import training_share
+from pipeline.training.adaptation.halving import training_share
 from workflows.plan import estimate
 from workflows.plan.estimate import Pass
 from workflows.stages.graph import RunGraph

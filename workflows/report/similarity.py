@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.training.similarity import nearest_source
+from pipeline.training.pretraining.similarity import nearest_source
 
 if TYPE_CHECKING:
     from workflows.stages.graph import RunGraph

@@ -17,8 +17,8 @@ from pipeline.errors import InputError
 from pipeline.registry import SHARED_PROMPT, Manifest, PromptRegistry, load_artifact
 from pipeline.registry.versions.lookup import CHAMPION
 from pipeline.registry.versions.notes import Noted, fetch_file, noted_versions
+from pipeline.training.pretraining.shared import SharedPrompt
 from pipeline.training.results import SHARED_FILES, load_shared, save_shared
-from pipeline.training.shared import SharedPrompt
 from workflows.stages.artifacts import WINNER
 from workflows.stages.graph import RunGraph
 from workflows.stages.settled import GivenPrompt

@@ -21,8 +21,8 @@ from pipeline.registry import (
 )
 from pipeline.tasks import PreparedTask
 from pipeline.training.candidates import Trained
+from pipeline.training.pretraining.similarity import nearest_source
 from pipeline.training.results import load_shared, load_trained
-from pipeline.training.similarity import nearest_source
 from workflows.stages.code import code_version
 from workflows.stages.graph import RunGraph
 from workflows.stages.payloads import DISTILLED

@@ -13,7 +13,7 @@ import datasets
 
 from pipeline.registry import Predictor, load_artifact
 from pipeline.tasks import TASK_TYPES, TaskType
-from pipeline.training.gate import compare as compare_answers
+from pipeline.training.choice.gate import compare as compare_answers
 from pipeline.training.world import World
 from workflows.stages.workers import Payload, Replica
 

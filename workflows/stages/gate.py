@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.registry import Manifest, PromptRegistry, load_artifact
-from pipeline.training.gate import Bounds, Comparison, Discordant, judge
+from pipeline.training.choice.gate import Bounds, Comparison, Discordant, judge
 from workflows.stages import comparing
 from workflows.stages.graph import RunGraph
 from workflows.stages.verdicts import SAME, Verdict

@@ -13,8 +13,8 @@ from typing import Any
 
 from pipeline.backbone import BackboneInfo, resolve_dtype
 from pipeline.tasks import Task, parts_of, settled_pooling
+from pipeline.training.adaptation.halving import deal_cells
 from pipeline.training.candidates import Candidate
-from pipeline.training.halving import deal_cells
 from workflows.config.settings import Config
 from workflows.stages.loading import source_fingerprint
 

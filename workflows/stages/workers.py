@@ -15,18 +15,18 @@ import torch
 from pipeline.backbone import Backbone, describe, load_backbone
 from pipeline.prompts import COMBINATIONS, Recipe
 from pipeline.tasks import PreparedTask
-from pipeline.training.answering import answer_together, write_together
+from pipeline.training.adaptation.cohort import Cohort, CohortSettings
+from pipeline.training.adaptation.distil import DistilSettings, distil
+from pipeline.training.adaptation.search import Search, SearchSettings
 from pipeline.training.candidates import Candidate, Trained
-from pipeline.training.cohort import Cohort, CohortSettings
-from pipeline.training.distil import DistilSettings, distil
-from pipeline.training.evaluate import SplitRows
-from pipeline.training.greedy import choose_ensemble
-from pipeline.training.pretrain import Pretraining
+from pipeline.training.choice.greedy import choose_ensemble
+from pipeline.training.choice.select import best_cell, choose_winner, ranked
+from pipeline.training.evaluation.answering import answer_together, write_together
+from pipeline.training.evaluation.evaluate import SplitRows
+from pipeline.training.pretraining.pretrain import Pretraining
+from pipeline.training.pretraining.shared import PretrainSettings, SharedPrompt
+from pipeline.training.pretraining.similarity import nearest_source
 from pipeline.training.results import load_shared, load_trained, save_shared, save_trained
-from pipeline.training.search import Search, SearchSettings
-from pipeline.training.select import best_cell, choose_winner, ranked
-from pipeline.training.shared import PretrainSettings, SharedPrompt
-from pipeline.training.similarity import nearest_source
 from pipeline.training.starts import Start, mean_factor
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import World, save_json

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.training.candidates import Candidate, Trained
-from pipeline.training.pretrain import Pretraining
-from pipeline.training.shared import PretrainSettings, SharedPrompt
+from pipeline.training.pretraining.pretrain import Pretraining
+from pipeline.training.pretraining.shared import PretrainSettings, SharedPrompt
 from pipeline.training.world import LocalWorld
 from tests.benchmarks.search.our_side import backbone, test_scores
 from tests.benchmarks.search.setting import prepared

@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 
 from pipeline.backbone import Backbone, load_backbone, resolve_dtype
 from pipeline.tasks import PreparedTask
-from pipeline.training.answering import answer_together
+from pipeline.training.adaptation.cohort import Cohort, CohortSettings
+from pipeline.training.adaptation.search import Search, SearchSettings
 from pipeline.training.candidates import Candidate, Trained
-from pipeline.training.cohort import Cohort, CohortSettings
-from pipeline.training.evaluate import SplitRows
-from pipeline.training.search import Search, SearchSettings
+from pipeline.training.evaluation.answering import answer_together
+from pipeline.training.evaluation.evaluate import SplitRows
 from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld

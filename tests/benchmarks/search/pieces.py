@@ -10,9 +10,9 @@ from typing import Any
 
 from pipeline.backbone import Backbone
 from pipeline.tasks import PreparedTask
-from pipeline.training.answering import answer_together
 from pipeline.training.candidates import Trained
-from pipeline.training.select import choose_winner, ranked
+from pipeline.training.choice.select import choose_winner, ranked
+from pipeline.training.evaluation.answering import answer_together
 from tests.benchmarks import step as steps
 from tests.benchmarks.search import peft_side
 from tests.benchmarks.search.deeper import deeper_backbone, untrained
@@ -55,7 +55,7 @@ def one_task(rounds: int = 2) -> Figures:
 def fully() -> Figures:
     """The winner of the search against the best of the same 24 trained to the end, on eight tasks.
 
-    The 24 share batches, which changes nothing of what becomes of each (tests/training/test_cohort.py).
+    The 24 share batches, which changes nothing of what becomes of each (tests/training/adaptation/test_cohort.py).
     """
     rows = []
     for name in EIGHT:

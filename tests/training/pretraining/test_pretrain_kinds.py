@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from pipeline.prompts import Recipe
-from pipeline.training import splitting
-from pipeline.training.pretrain import Pretraining
+from pipeline.training.passes import splitting
+from pipeline.training.pretraining.pretrain import Pretraining
+from pipeline.training.pretraining.similarity import nearest_source, similarities
 from pipeline.training.results import load_shared, save_shared
-from pipeline.training.similarity import nearest_source, similarities
 from pipeline.training.starts import mean_factor
 from pipeline.training.world import LocalWorld
-from tests.training.test_pretrain import SETTINGS, Rank, gradients
+from tests.training.pretraining.test_pretrain import SETTINGS, Rank, gradients
 from tests.training.worlds import Interrupted, Stop
 
 KINDS = {

@@ -15,13 +15,13 @@ from pipeline.backbone import describe, load_backbone
 from pipeline.backbone.sharding import what_zero3_lacks
 from pipeline.prompts import Recipe
 from pipeline.tasks import PreparedTask
-from pipeline.training import splitting
-from pipeline.training.pretrain import Pretraining
+from pipeline.training.passes import splitting
+from pipeline.training.pretraining.pretrain import Pretraining
 from pipeline.training.world import LocalWorld
 from tests.tiny import tiny_backbone
-from tests.training.test_pretrain import SETTINGS, Rank, gradients
+from tests.training.pretraining.test_pretrain import SETTINGS, Rank, gradients
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMES = ("intent", "slots", "same_issue")
 FAMILIES = ("minilm", "bert", "llama")
 """All share one start of DeepSpeed."""
@@ -86,7 +86,7 @@ def worked(prepared, tmp_path_factory):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     done = subprocess.run(
-        [*command, "tests.training.test_sharded", str(folder)],
+        [*command, "tests.training.pretraining.test_sharded", str(folder)],
         cwd=ROOT,
         env=environment,
         capture_output=True,

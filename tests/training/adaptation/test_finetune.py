@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from pipeline.prompts import Recipe
+from pipeline.training.adaptation.cohort import Cohort, CohortSettings
+from pipeline.training.adaptation.finetune import FineTuning, Trainable, bare
+from pipeline.training.adaptation.search import Search, SearchSettings
+from pipeline.training.adaptation.timed import TimedSearch
 from pipeline.training.candidates import Candidate
-from pipeline.training.cohort import Cohort, CohortSettings
-from pipeline.training.evaluate import SplitRows
-from pipeline.training.finetune import FineTuning, Trainable, bare
+from pipeline.training.evaluation.evaluate import SplitRows
 from pipeline.training.loop import Schedule
-from pipeline.training.search import Search, SearchSettings
 from pipeline.training.starts import Start
-from pipeline.training.timed import TimedSearch
 from pipeline.training.world import LocalWorld
 
 SETTINGS = SearchSettings(steps=6, rows=6, warmup=0.25, evaluate_every=2, patience=0, seed=3)

@@ -12,12 +12,12 @@ import torch
 
 from pipeline.backbone import load_backbone
 from pipeline.tasks import HeadBank, PreparedTask
-from pipeline.training.answering import answer_together
+from pipeline.training.adaptation.cohort import Cohort, CohortSettings
+from pipeline.training.adaptation.search import Search, SearchSettings
 from pipeline.training.candidates import Candidate
-from pipeline.training.cohort import Cohort, CohortSettings
-from pipeline.training.evaluate import answer_split
+from pipeline.training.evaluation.answering import answer_together
+from pipeline.training.evaluation.evaluate import answer_split
 from pipeline.training.results import load_trained, save_trained
-from pipeline.training.search import Search, SearchSettings
 from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld

@@ -17,11 +17,11 @@ from pipeline.backbone import Backbone
 from pipeline.model import PromptedModel
 from pipeline.prompts import COMBINATIONS, Recipe
 from pipeline.tasks import Answers, Batch, Gold, HeadBank, PreparedTask
-from pipeline.training.answering import answer_together
+from pipeline.training.adaptation.search import Search, SearchSettings
 from pipeline.training.candidates import Trained, bank_of
-from pipeline.training.evaluate import look_at_dev, split_rows
+from pipeline.training.evaluation.answering import answer_together
+from pipeline.training.evaluation.evaluate import look_at_dev, split_rows
 from pipeline.training.loop import Trainer
-from pipeline.training.search import Search, SearchSettings
 from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import World

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from pipeline.prompts import mean_vote
-from pipeline.training.answering import answer_together
+from pipeline.training.adaptation.distil import DistilSettings, distil
 from pipeline.training.candidates import Candidate
-from pipeline.training.distil import DistilSettings, distil
+from pipeline.training.evaluation.answering import answer_together
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld
-from tests.training.test_cohort import train
+from tests.training.adaptation.test_cohort import train
 
 
 def distance(model, task, teachers, student, split="train"):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.training.candidates import Candidate, Trained
-from pipeline.training.select import best_cell, choose_winner, ranked
+from pipeline.training.choice.select import best_cell, choose_winner, ranked
 
 
 def trained(score, loss=1.0, start="shared", length=8, rate=1e-2, seed=0, first=0, cut=None):

@@ -7,7 +7,7 @@ from itertools import combinations, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.splitting import MOST_PARTS, PASS_COST, Size, parts_worth, split
+from pipeline.training.passes.splitting import MOST_PARTS, PASS_COST, Size, parts_worth, split
 
 rows = st.lists(st.builds(Size, sequences=st.integers(1, 3), width=st.integers(1, 12)), min_size=1, max_size=12)
 

@@ -30,11 +30,11 @@ from pipeline.prompts import DEEP, Encoder, Factored, Recipe, make_encoder, nest
 from pipeline.prompts.encoders import Identity
 from pipeline.prompts.initialise import place_axis
 from pipeline.tasks import Answers, Batch, HeadBank, Mixture, PreparedTask
-from pipeline.training.distil import taught_gold
+from pipeline.training.adaptation.distil import taught_gold
 from pipeline.training.loop import Objective, Schedule, Trainer, gold_loss
-from pipeline.training.mixed import MixedRows
-from pipeline.training.shared import PretrainSettings, SharedPrompt
-from pipeline.training.similarity import similarities
+from pipeline.training.passes.mixed import MixedRows
+from pipeline.training.pretraining.shared import PretrainSettings, SharedPrompt
+from pipeline.training.pretraining.similarity import similarities
 from pipeline.training.starts import make_prompt
 from pipeline.training.world import World
 

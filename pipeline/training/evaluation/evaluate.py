@@ -20,7 +20,7 @@ from pipeline.model import PromptedModel
 from pipeline.tasks import Answers, Batch, Evidence, Gold, PreparedTask, Reading, collate, length_batches
 from pipeline.tasks.scoring.scales import Scale
 from pipeline.tasks.types.base import text_reading
-from pipeline.training.packing import room_for
+from pipeline.training.passes.packing import room_for
 from pipeline.training.trunks import TOKENS_PER_FORWARD, Trunks
 
 Member = tuple[int, int]

@@ -23,11 +23,11 @@ from torch import Tensor
 from pipeline.backbone import Backbone
 from pipeline.model import PromptedModel, bank_on
 from pipeline.tasks import Batch, HeadBank, collate
+from pipeline.training.adaptation.search import Search
 from pipeline.training.candidates import Trained
-from pipeline.training.evaluate import look_at_dev
+from pipeline.training.evaluation.evaluate import look_at_dev
 from pipeline.training.loop import Trainer
-from pipeline.training.packing import TOKENS_PER_PASS, Padding, Unit, pack, room_for
-from pipeline.training.search import Search
+from pipeline.training.passes.packing import TOKENS_PER_PASS, Padding, Unit, pack, room_for
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import World
 

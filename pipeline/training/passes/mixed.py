@@ -13,7 +13,7 @@ from itertools import groupby
 import torch
 
 from pipeline.tasks import Batch, Example, Mixture, PreparedTask, collate
-from pipeline.training.splitting import Size, parts_worth, split
+from pipeline.training.passes.splitting import Size, parts_worth, split
 
 Drawn = tuple[str, int]
 """A task and the number of one of its training rows."""

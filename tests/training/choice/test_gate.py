@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.training.gate import Bounds, Comparison, compare, judge, mcnemar
+from pipeline.training.choice.gate import Bounds, Comparison, compare, judge, mcnemar
 
 
 def wrong(rows, places):
@@ -26,7 +26,7 @@ def test_the_same_seed_gives_the_same_interval_and_the_interval_holds_the_gain()
 
 
 def test_a_metric_without_counts_is_scored_on_each_draw(monkeypatch):
-    from pipeline.training import gate
+    from pipeline.training.choice import gate
 
     gold, old, new = wrong(30, ()), wrong(30, range(9)), wrong(30, range(5, 11))
     fast = compare("accuracy", gold, old, new, resamples=150)

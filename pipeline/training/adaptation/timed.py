@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pipeline.tasks import PreparedTask
+from pipeline.training.adaptation.search import Search, SearchSettings
 from pipeline.training.candidates import Candidate
 from pipeline.training.loop import Schedule
-from pipeline.training.search import Search, SearchSettings
 from pipeline.training.starts import Start
 
 _ENDLESS = 10**9

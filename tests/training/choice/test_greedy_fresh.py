@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.prompts import COMBINATIONS
-from tests.training.test_greedy import choose, noise, ranking, split
+from tests.training.choice.test_greedy import choose, noise, ranking, split
 
 
 def naive(p, labels, size):

@@ -10,7 +10,7 @@ from pipeline.model import PromptedModel
 from pipeline.model.writing import write
 from pipeline.tasks import PreparedTask, collate, length_batches
 from pipeline.tasks.types.generation import question
-from pipeline.training.evaluate import Member
+from pipeline.training.evaluation.evaluate import Member
 
 TOKENS_WRITTEN = 16_384
 """Tokens of the widest batch, those that are read and all that may be written, for every beam: what the cache holds."""

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.prompts import nested_places
-from pipeline.training import splitting
 from pipeline.training.loop import gold_loss
-from pipeline.training.pretrain import Pretraining
+from pipeline.training.passes import splitting
+from pipeline.training.pretraining.pretrain import Pretraining
+from pipeline.training.pretraining.shared import PretrainSettings
 from pipeline.training.results import load_shared, save_shared
-from pipeline.training.shared import PretrainSettings
 from pipeline.training.world import LocalWorld, sum_over_ranks
 from tests.training.worlds import Interrupted, Stop
 

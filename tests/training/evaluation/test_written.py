@@ -12,13 +12,13 @@ from kinds import WRITTEN, task_of
 from pipeline.backbone import load_backbone
 from pipeline.registry import BackboneIdentity, Facts, Member, Predictor, TaskIdentity, load_artifact, save_artifact
 from pipeline.tasks import Decoding, prepare_task
-from pipeline.training.answering import write_together
+from pipeline.training.adaptation.search import SearchSettings
 from pipeline.training.candidates import Candidate
-from pipeline.training.evaluate import SplitRows
-from pipeline.training.search import SearchSettings
+from pipeline.training.evaluation.answering import write_together
+from pipeline.training.evaluation.evaluate import SplitRows
 from pipeline.training.trunks import Trunks
 from tests.families import language_model
-from tests.training.test_cohort import assert_same, cohort_of, train
+from tests.training.adaptation.test_cohort import assert_same, cohort_of, train
 
 SETTINGS = SearchSettings(steps=4, rows=3, warmup=0.25, evaluate_every=2, patience=0, seed=3)
 CANDIDATES = [Candidate("scratch", 4, 0, 2e-2, 0), Candidate("scratch", 2, 2, 2e-2, 1)]
@@ -93,7 +93,7 @@ def test_a_large_vocabulary_makes_passes_smaller_and_nothing_else(tmp_path, monk
     most: list[int] = []
     score = model.scores
     monkeypatch.setattr(model, "scores", lambda hidden: most.append(len(hidden)) or score(hidden))
-    monkeypatch.setattr("pipeline.training.packing.SCORES_PER_PASS", 40 * model.info.vocabulary)
+    monkeypatch.setattr("pipeline.training.passes.packing.SCORES_PER_PASS", 40 * model.info.vocabulary)
     narrow = train(model, task, CANDIDATES, tmp_path / "narrow", SETTINGS)
     assert 0 < max(most) <= 40
     for one, same in zip(wide, narrow, strict=True):

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.tasks import PreparedTask, length_batches
+from pipeline.training.adaptation.halving import rungs, survivors
 from pipeline.training.candidates import Candidate, Progress, Trained
-from pipeline.training.halving import rungs, survivors
 from pipeline.training.loop import Schedule
 from pipeline.training.starts import Start
 

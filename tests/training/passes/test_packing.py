@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.packing import SCORES_PER_PASS, Padding, Unit, pack, room_for
+from pipeline.training.passes.packing import SCORES_PER_PASS, Padding, Unit, pack, room_for
 
 units = st.lists(
     st.builds(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.training.adaptation.halving import deal_cells, rungs, survivors, training_share
 from pipeline.training.candidates import Candidate
-from pipeline.training.halving import deal_cells, rungs, survivors, training_share
 
 
 @given(st.integers(1, 500), st.integers(1, 200), st.integers(2, 5))

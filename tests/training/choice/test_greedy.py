@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.prompts import COMBINATIONS
 from pipeline.tasks import Gold
 from pipeline.tasks.scoring.scales import CLASSES
-from pipeline.training.greedy import FOLDS, POOL, Ensemble, _merits, choose_ensemble
+from pipeline.training.choice.greedy import FOLDS, POOL, Ensemble, _merits, choose_ensemble
 
 
 def accuracy(labels, offsets):

@@ -16,12 +16,12 @@ from pipeline.backbone import Backbone, BackboneInfo, load_tokenizer
 from pipeline.backbone.dtypes import DTYPES
 from pipeline.backbone.weights import read_weights
 from pipeline.tasks import PreparedTask
+from pipeline.training.adaptation.cohort import Cohort, CohortSettings
+from pipeline.training.adaptation.search import Search
 from pipeline.training.candidates import Candidate, Trained
-from pipeline.training.cohort import Cohort, CohortSettings
-from pipeline.training.evaluate import Told, answer_split
-from pipeline.training.search import Search
+from pipeline.training.evaluation.evaluate import Told, answer_split
+from pipeline.training.evaluation.writing import write_split
 from pipeline.training.world import World
-from pipeline.training.writing import write_split
 
 FINETUNE = "finetune"
 """Its name among the methods that are compared."""

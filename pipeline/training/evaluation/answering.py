@@ -8,9 +8,9 @@ from pipeline.backbone import Backbone
 from pipeline.model import PromptedModel
 from pipeline.tasks import HeadBank, PreparedTask
 from pipeline.training.candidates import Trained, bank_of
-from pipeline.training.evaluate import Member, SplitAnswers, answer_split
+from pipeline.training.evaluation.evaluate import Member, SplitAnswers, answer_split
+from pipeline.training.evaluation.writing import write_split
 from pipeline.training.trunks import Trunks
-from pipeline.training.writing import write_split
 
 
 def answer_together(

@@ -1,0 +1,1 @@
+"""What prompts answer to a split's rows, and how good that is."""

@@ -1,0 +1,1 @@
+"""How the rows of a training step go through the backbone: in which passes."""

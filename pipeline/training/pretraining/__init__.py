@@ -1,0 +1,1 @@
+"""One shared prompt, trained on many tasks."""
