@@ -75,7 +75,10 @@ LANGUAGE_MODELS = {
     "gpt2": {"n_embd": 32, "n_layer": 3, "n_head": 4},
     "llama": {**SHAPE, "num_key_value_heads": 2},
     "cohere": {**SHAPE, "num_key_value_heads": 2, "logit_scale": 0.25, "pad_token_id": 0},
-    **{family: CONFIGS[family] for family in ("albert", "distilbert", "gpt_neox", "opt", "opt-post", "t5", "bart")},
+    **{
+        family: CONFIGS[family]
+        for family in ("albert", "distilbert", "gpt_neox", "opt", "opt-post", "qwen3", "t5", "bart")
+    },
 }
 """Families whose language models put different things behind the last layer."""
 

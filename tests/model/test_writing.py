@@ -23,7 +23,7 @@ from tests.families import language_model
 
 STORIES = SHARED / "models" / "stories260K"
 DECODERS = ("gpt2", "llama", "stories260K")
-EVERY = (*DECODERS, "opt", "gpt_neox", "t5", "bart")
+EVERY = (*DECODERS, "opt", "gpt_neox", "qwen3", "t5", "bart")
 DEEP = ((0, 3), (2, 5), (0, 1), (1, 2))
 """First layer and places of the bank's deep prompts; behind them come the input prompts."""
 LAYOUTS = ("front", "after_first", "end", "{2} text {3}")
@@ -40,8 +40,8 @@ def folder_of(family):
 
 
 @cache
-def model_of(family):
-    backbone = load_backbone(str(folder_of(family)))
+def model_of(family, checkpointing=False):
+    backbone = load_backbone(str(folder_of(family)), checkpointing=checkpointing)
     info, draw = backbone.info, torch.Generator().manual_seed(3)
     prompts = [torch.randn(info.prompt_shape(p, first, True), generator=draw) for first, p in DEEP]
     scale = float(backbone.embeddings[0].weight.std())
@@ -127,7 +127,7 @@ def test_a_row_is_written_as_it_is_alone(rows, search):
 
 
 @pytest.mark.parametrize("family", ["gpt2", "t5"])
-def test_beams_find_texts_at_least_as_likely_and_the_stock_model_finds_the_same(family):
+def test_beams_find_texts_at_least_as_likely_and_find_them_again(family):
     model, prompts = model_of(family), [0, 1, 2]
     batch = batch_of(model, [row_of(model, text) for text in TEXTS[:3]], prompts)
     one, many = (write_tokens(model, batch, Decoding(6, beams=beams)) for beams in (1, 4))
@@ -143,6 +143,20 @@ def test_beams_find_texts_at_least_as_likely_and_the_stock_model_finds_the_same(
                 losses.append(float(model(batch_of(model, [row], [prompt])).loss))
         assert losses[1] <= losses[0] + 1e-5
     assert write_tokens(model, batch, Decoding(6, beams=4)) == many
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5", "bart"])
+def test_checkpointing_changes_no_gradient_of_what_is_written(family):
+    """Of an encoder-decoder in all three of its attentions, and of soft tokens among the words."""
+    found = []
+    for checkpointing in (False, True):
+        model = model_of(family, checkpointing)
+        model.zero_grad()
+        rows = [row_of(model, TEXTS[n % len(TEXTS)], told=(7, 9, 8)) for n in PROMPTS]
+        model(batch_of(model, rows, list(PROMPTS))).loss.sum().backward()
+        found.append([p.grad.clone() for encoder in model.bank.encoders for p in encoder.parameters()])
+    for plain, checkpointed in zip(*found, strict=True):
+        assert plain.abs().max() > 0 and torch.allclose(plain, checkpointed, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "stories260K", "bart"])

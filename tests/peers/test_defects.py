@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.backbone import load_backbone
 from pipeline.model import PromptedModel
@@ -23,61 +24,126 @@ from tests.families import family_backbone
 from tests.tiny import tiny_backbone
 
 SHOWN = {
-    "PEFT: a row's adapter name is accepted and ignored": ["test_mixed_equals_separate"],
+    "PEFT: a row's adapter name is accepted and ignored": [
+        "backbone/test_attention.py::test_a_mixed_batch_gives_each_row_what_it_gets_alone",
+        "serve/test_http.py::test_mixed_equals_separate",
+    ],
     "PEFT: a decoder pools the padding of shorter rows under an input prompt": [
-        "test_deep_and_input_prompts_in_one_batch_equal_each_row_alone",
-        "test_a_sentence_adapter_answers_as_in_peft",
+        "model/test_input_prompts.py::test_deep_and_input_prompts_in_one_batch_equal_each_row_alone",
+        "registry/peft/test_import.py::test_a_sentence_adapter_answers_as_in_peft",
     ],
     "PEFT: prefixes use up positions, so a row that fits the model does not fit any more": [
-        "test_a_prompt_takes_no_positions",
+        "backbone/test_attention.py::test_a_prompt_takes_no_positions"
     ],
     "PEFT: gradient checkpointing is refused, or fails in the backward pass": [
-        "test_gradient_checkpointing_changes_no_gradient",
+        "backbone/test_attention.py::test_gradient_checkpointing_changes_no_gradient"
     ],
-    "PEFT: families refused for having no past_key_values": ["test_the_seam_is_attention_over_prompt_and_tokens"],
-    "PEFT: a prompt encoder is evaluated once per row": ["test_an_encoder_is_evaluated_once_per_prompt_and_step"],
-    "PEFT: prompts start as large as N(0, 1)": ["test_normal_is_small_noise_of_its_seed"],
+    "PEFT: families refused for having no past_key_values": [
+        "peers/test_defects.py::test_a_deep_prompt_works_in_every_encoder_whatever_a_cache_looks_like"
+    ],
+    "PEFT: a prompt encoder is evaluated once per row": [
+        "training/test_methods.py::test_an_encoder_is_evaluated_once_per_prompt_and_step"
+    ],
+    "PEFT: prompts start as large as N(0, 1)": ["prompts/test_bank.py::test_normal_is_small_noise_of_its_seed"],
+    "PEFT: left padding stands between prompt and text": [
+        "model/test_writing.py::test_written_with_a_cache_as_step_by_step_without"
+    ],
+    "PEFT: input prompts drop positions and segments": [
+        "model/test_input_prompts.py::test_an_input_prompt_is_its_vectors_among_the_embeddings"
+    ],
+    "PEFT: the embedding is guessed by its size": [
+        "model/test_input_prompts.py::test_an_input_prompt_is_its_vectors_among_the_embeddings"
+    ],
+    "PEFT: soft tokens of P-tuning stand in front only": [
+        "model/test_verbalizer.py::test_soft_tokens_stand_between_the_templates_words"
+    ],
+    "PEFT: a prompt's MLP or LSTM is lost when it is saved": [
+        "training/test_methods.py::test_resumed_equals_uninterrupted_to_the_last_bit"
+    ],
+    "PEFT: zero keys and values do something, and nothing else stands for no prompt": [
+        "model/test_model.py::test_a_prompt_of_no_places_is_the_bare_model"
+    ],
+    "PEFT: multitask prompt tuning has no teachers": [
+        "training/pretraining/test_pretrain_kinds.py::test_students_learn_from_gold_and_from_their_teachers_who_learn_no_more"
+    ],
+    "PEFT: prompts do not train on a backbone that ZeRO-3 shards": [
+        "training/pretraining/test_sharded.py::test_sharded_equals_replicated"
+    ],
     "PEFT: a head was left out of what is saved": [
-        "test_baked_and_saved_equals_trained_to_the_last_bit",
-        "test_there_and_back_nothing_is_lost",
+        "training/test_methods.py::test_baked_and_saved_equals_trained_to_the_last_bit",
+        "registry/peft/test_export.py::test_there_and_back_nothing_is_lost",
     ],
-    "PEFT: the class for questions drops segments and positions": ["test_questions_are_asked_as_peft_asks_them"],
+    "PEFT: the class for questions drops segments and positions": [
+        "registry/peft/test_import.py::test_questions_are_asked_as_peft_asks_them"
+    ],
     "PEFT: a pooler drawn at random answers, and is not saved": [
-        "test_a_pooler_that_was_drawn_at_random_is_not_made_up",
+        "registry/peft/test_hostile_folders.py::test_a_pooler_that_was_drawn_at_random_is_not_made_up"
     ],
-    "PEFT: no multiple choice": ["test_all_types_in_one_cohort_end_as_each_alone"],
-    "P-tuning v2: a random pooler is frozen under the head": ["test_no_pooler_is_kept"],
+    "PEFT: no multiple choice": ["training/test_trained_kinds.py::test_all_types_in_one_cohort_end_as_each_alone"],
+    "P-tuning v2: a random pooler is frozen under the head": ["backbone/test_source.py::test_no_pooler_is_kept"],
     "P-tuning v2: nothing is saved": [
-        "test_baked_equals_trained_to_the_last_bit",
-        "test_loaded_equals_saved_bit_for_bit",
+        "training/adaptation/test_cohort.py::test_baked_equals_trained_to_the_last_bit",
+        "registry/test_artifact.py::test_loaded_equals_saved_bit_for_bit",
     ],
     "P-tuning v2: the frozen backbone stays in training mode, its dropout on": [
-        "test_frozen_means_evaluation_mode",
+        "training/adaptation/test_cohort.py::test_frozen_means_evaluation_mode"
     ],
-    "P-tuning v2: a search is that many runs": ["test_tasks_together_equal_each_alone_whenever_they_enter"],
+    "P-tuning v2: a search is that many runs": [
+        "training/adaptation/test_cohort.py::test_tasks_together_equal_each_alone_whenever_they_enter"
+    ],
+    "P-tuning v2: rows are padded to the longest that may come": [
+        "tasks/encoding/test_batching.py::test_a_batch_holds_each_row_and_nothing_else"
+    ],
     "adapters: of unequal prefixes in one batch the shorter one attends to padding": [
-        "test_a_mixed_batch_gives_each_row_what_it_gets_alone",
+        "backbone/test_attention.py::test_a_mixed_batch_gives_each_row_what_it_gets_alone"
     ],
-    "adapters: only contiguous rows may share a prompt": ["test_order_and_padding_change_nothing"],
+    "adapters: only contiguous rows may share a prompt": [
+        "backbone/test_attention.py::test_order_and_padding_change_nothing"
+    ],
     "adapters: input prompts of a batch are all the first one": [
-        "test_deep_and_input_prompts_in_one_batch_equal_each_row_alone",
+        "model/test_input_prompts.py::test_deep_and_input_prompts_in_one_batch_equal_each_row_alone"
     ],
     "adapters: every prompt is made for the whole batch, then cut": [
-        "test_a_stack_holds_each_prompt_in_its_layers_and_nothing_else",
+        "prompts/test_bank.py::test_a_stack_holds_each_prompt_in_its_layers_and_nothing_else"
     ],
-    "OpenPrompt: soft tokens are put in one by one": ["test_every_row_is_what_it_would_be_built_by_itself"],
-    "OpenPrompt: what is saved is a pickle": ["test_a_pickle_is_never_opened", "test_pickles_are_not_opened"],
-    "NeMo: prompts that train together have one length": ["test_together_equals_alone"],
+    "OpenPrompt: soft tokens are put in one by one": [
+        "prompts/test_layout.py::test_every_row_is_what_it_would_be_built_by_itself",
+        "peers/test_defects.py::test_many_rows_take_as_many_operations_as_few",
+    ],
+    "OpenPrompt: the whole vocabulary is scored at every token": [
+        "model/test_verbalizer.py::test_the_vocabulary_is_computed_where_rows_are_read_and_nowhere_else"
+    ],
+    "OpenPrompt: what is saved is a pickle": [
+        "registry/test_tampering.py::test_a_pickle_is_never_opened",
+        "registry/peft/test_hostile_folders.py::test_pickles_are_not_opened",
+    ],
+    "NeMo: prompts that train together have one length": [
+        "training/adaptation/test_cohort.py::test_together_equals_alone"
+    ],
+    "vLLM: prompts are taken in half precision": ["model/test_input_prompts.py::test_bfloat16_rows_take_fp32_prompts"],
 }
 
 
 def test_what_is_shown_elsewhere_is_shown():
     room = Path(__file__).resolve().parents[1]
-    there = {
-        name for file in room.rglob("test_*.py") for name in re.findall(r"(?m)^ *def (test_\w+)", file.read_text())
-    }
-    named = {name for names in SHOWN.values() for name in names}
-    assert named <= there, sorted(named - there)
+    missing = []
+    for named in (name for names in SHOWN.values() for name in names):
+        file, name = named.split("::")
+        if name not in re.findall(r"(?m)^ *def (test_\w+)", (room / file).read_text(encoding="utf-8")):
+            missing.append(named)
+    assert not missing
+
+
+class Counted(TorchDispatchMode):
+    """Notes every operation on tensors while it lasts."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
 
 
 @cache
@@ -114,6 +180,26 @@ def test_a_deep_prompt_works_in_every_encoder_whatever_a_cache_looks_like(family
         hook.remove()
     assert not torch.allclose(under, bare, atol=1e-2)
     assert seen and all(kwargs.get("past_key_values") is None and kwargs["use_cache"] is False for kwargs in seen)
+    assert not any(kwargs.get("output_hidden_states") for kwargs in seen), "OpenPrompt has all layers' states, always"
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_many_rows_take_as_many_operations_as_few(deep):
+    """OpenPrompt's P-tuning puts soft tokens in row by row and token by token, NeMo looks prompts up row by row."""
+    backbone = backbone_of("bert")
+    layout = None if deep else parse_layout("{2} text {1}")
+    prompts = [prompt_of(backbone, 3, deep=deep, seed=seed) for seed in (1, 2)]
+    bank = PromptBank(prompts, backbone.info.layers, [layout, layout])
+    model = PromptedModel(backbone, bank, HeadBank([Head(3, CLASSES)], backbone.info.width, [0]))
+    counted = []
+    for rows in (4, 16):
+        row = {"input_ids": [2, 11, 7, 9, 3], "answer": [0], "labels": [1]}
+        batch = collate([row] * rows, prompt=[0, 1] * (rows // 2), head=[0] * rows, pad_token_id=0)
+        model.zero_grad()
+        with Counted() as operations:
+            model(batch).loss.sum().backward()
+        counted.append(operations.names)
+    assert len(counted[0]) > 100 and counted[0] == counted[1]
 
 
 def test_a_prompt_reaches_the_encoder_of_an_encoder_decoder():

@@ -6,8 +6,10 @@ import pytest
 from small import small_config
 
 from pipeline.errors import InputError
-from tests.families import family_backbone
+from tests.families import family_backbone, language_model
 from tests.tiny import tiny_backbone
+from tests.workflows.test_verbal_runs import HARD, INTENT, PAIR, PROMPT, WORDS
+from tests.workflows.test_verbal_runs import config_of as verbal_config
 from workflows.config.load import load_config
 from workflows.plan.make import make_plan
 
@@ -36,3 +38,16 @@ def test_prompts_that_nothing_would_read_are_refused(family, attention, said, tm
     config = config_of(tmp_path, family, f", attention: {attention}")
     with pytest.raises(InputError, match=rf"prompt\.attention: .*{said}"):
         make_plan(config)
+
+
+@pytest.mark.parametrize("attention", ["[cross]", "[decoder, cross]", "[encoder]"])
+def test_label_words_are_answered_in_the_decoder_where_prompts_may_stand(attention, tmp_path):
+    changes = {
+        **HARD,
+        INTENT: INTENT + ', template: "{text} This is about {mask}"',
+        PAIR: PAIR + ', template: "{text_a} ? {text_b} {mask}", ' + WORDS,
+        PROMPT: f"prompt: {{length: 4, init: normal, head: verbalizer, attention: {attention}}}",
+    }
+    plan = make_plan(verbal_config(tmp_path, changes, language_model("t5")))
+    kinds = attention.strip("[]")
+    assert f"attention of kind {kinds}" in plan.method

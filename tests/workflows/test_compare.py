@@ -16,6 +16,8 @@ from tests.workflows.made_up import Page
 from tests.workflows.small import small_config
 from tests.workflows.test_run_written import CONFIG
 from tests.workflows.test_run_written import config_of as written_config
+from tests.workflows.test_verbal_runs import HARD, PROMPT
+from tests.workflows.test_verbal_runs import config_of as verbal_config
 from workflows.cli.app import main
 from workflows.compare import compare
 from workflows.compare import run as run_module
@@ -198,6 +200,27 @@ def test_the_command_prints_one_table_and_what_to_type_next(compared, capfd):
         ["slots", "deep"],
     ]
     assert "mean" in out and "next: deepprompt run" in out
+
+
+def test_a_head_alone_is_linear_or_left_out(tmp_path):
+    """Where words of the vocabulary answer there is none to train: refused where it is asked for, else not there."""
+    text = CONFIG + "compare: {{steps: 2, seeds: 1}}\n"
+    config = written_config(tmp_path, language_model("llama"), text)
+    assert Pieces(build_graph(config)).how.methods == tuple(name for name in METHODS if name != "head")
+    text = CONFIG + "compare: {{methods: [deep, head], steps: 2}}\n"
+    asked = written_config(tmp_path, language_model("llama"), text)
+    with pytest.raises(InputError, match=r"compare\.methods: .* answer tell: .*no linear head.*found head"):
+        Pieces(build_graph(asked))
+
+
+def test_hard_prompts_stand_beside_trained_ones_where_words_answer(tmp_path):
+    section = f"{ENSEMBLE}\ncompare: {{methods: [hard, deep, prompt_tuning], steps: 2, seeds: 1}}"
+    prompt = "prompt: {length: 4, init: normal, head: verbalizer}"
+    config = verbal_config(tmp_path, {**HARD, PROMPT: prompt, ENSEMBLE: section})
+    result = compare(config)
+    assert result.exit_code == 0 and len(result.rows) == 6
+    for row in result.rows:
+        assert (row.parameters, row.steps) == (0, 0) if row.method == "hard" else row.parameters > 0 and row.steps == 2
 
 
 def test_what_is_written_is_compared_by_the_texts(tmp_path):

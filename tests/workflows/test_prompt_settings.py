@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from pipeline.backbone import describe, load_backbone
+from pipeline.backbone.sites import KINDS
 from pipeline.errors import InputError
 from pipeline.prompts import Recipe
-from pipeline.registry import load_artifact
-from tests.registry.made import backbone_of, make_artifact
+from pipeline.registry import Member, load_artifact, save_artifact
+from pipeline.tasks import TASK_TYPES
+from tests.families import family_backbone
+from tests.registry.made import backbone_of, facts_of, make_artifact
+from tests.tiny import tiny_backbone
 from tests.workflows.small import small_config
 from workflows.config.load import load_config
+from workflows.config.sizes import check_prompts
 from workflows.stages.graph import build_graph
+from workflows.stages.loading import source_fingerprint
+from workflows.stages.payloads import prompt_payload
+from workflows.stages.workers import start_of
 
 PROMPT = "prompt: {length: 4, init: normal}"
 
@@ -91,12 +101,15 @@ def test_a_template_for_pairs_goes_with_pairs_only(tmp_path):
 
 
 def test_a_decoders_words_need_prompts_before_them(tmp_path):
-    from tests.tiny import tiny_backbone
-
+    """Where words answer each from their own state; one state of the whole text, or a text behind it, sees all."""
     changes = {str(tiny_backbone("bert")): str(tiny_backbone("gpt2"))}
     config = load_config(config_with(tmp_path, "{method: prompt_tuning, place: end}", **changes))
     with pytest.raises(InputError, match=r"do not see soft tokens behind them.*deep prompts"):
         build_graph(config)
+    info = backbone_of("gpt2").info
+    for kind in TASK_TYPES:
+        alone = config.model_copy(update={"tasks": (config.tasks[0].model_copy(update={"type": kind}),)})
+        assert bool(check_prompts(alone, info)) == (kind in ("token", "srl", "qa")), kind
 
 
 def test_a_label_needs_a_mask_token(tmp_path):
@@ -137,6 +150,40 @@ def test_another_prompt_to_start_from_is_checked_before_anything_runs(tmp_path):
     for prompt, told in (
         ("{init: prompt, source: nowhere}", "there is no artifact folder"),
         ("{init: prompt, method: prompt_tuning, source: other}", "of another kind"),
+        ("{init: prompt, source: ensemble}", "an ensemble is several prompts.*found 2 members"),
+        ("{init: prompt, source: head}", "a head alone"),
     ):
+        make_artifact(tmp_path / "ensemble", backbone_of("bert"), lengths=(2, 3), combine="mean")
+        make_artifact(tmp_path / "head", backbone_of("bert"), lengths=(0,))
         with pytest.raises(InputError, match=told):
             build_graph(load_config(config_with(tmp_path, prompt)))
+
+
+def test_another_prompt_to_start_from_stands_where_the_configs_prompts_stand(tmp_path):
+    """An encoder-decoder's upper attentions are its decoder's: a prompt of its encoder alone is none for them."""
+    model = load_backbone(str(family_backbone("t5")), attention=["encoder"])
+    changes = {str(tiny_backbone("bert")): str(family_backbone("t5"))}
+    sites = model.info.standing
+    facts = facts_of(model, sites=sites)
+    shape = (len(sites), 2, model.info.heads, 4, model.info.head_size)
+    member = Member(torch.randn(shape), torch.randn(3, model.info.width), torch.randn(3))
+    save_artifact(tmp_path / "other", [member], facts)
+    config = load_config(config_with(tmp_path, "{init: prompt, source: other}", **changes))
+    assert build_graph(config).source
+    everywhere = config.model_copy(update={"prompt": config.prompt.model_copy(update={"attention": KINDS})})
+    with pytest.raises(InputError, match=r"other attentions.*found encoder; expected encoder, decoder, cross"):
+        source_fingerprint(everywhere, describe(str(family_backbone("t5")), attention=KINDS))
+
+
+def test_candidates_start_from_another_prompt(tmp_path):
+    """Through the config: what the artifact holds is what a candidate of its length begins with, to the last bit."""
+    backbone = backbone_of("bert")
+    make_artifact(tmp_path / "other", backbone, lengths=(4,))
+    graph = build_graph(load_config(config_with(tmp_path, "{length: 4, init: prompt, source: other}")))
+    start = start_of(prompt_payload(graph), None, "intent", [])
+    (member,) = load_artifact(tmp_path / "other").members
+    as_long = [one for one in graph.candidates("intent") if one.start == "scratch" and one.length == 4]
+    assert {one.first_layer for one in as_long} == {0, 1, 2}
+    for candidate in as_long:
+        (begun,) = start.begin(backbone, candidate).parameters()
+        assert torch.equal(begun, member.prompt[candidate.first_layer :])

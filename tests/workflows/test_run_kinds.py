@@ -9,7 +9,7 @@ from kinds import ROWS, write_rows
 
 from pipeline.registry import Predictor, PromptRegistry, load_artifact, open_backbone
 from pipeline.tasks import TASK_TYPES
-from tests.tiny import tiny_backbone
+from tests.families import family_backbone
 from workflows.config.load import load_config
 from workflows.plan.make import make_plan
 from workflows.run import run
@@ -29,8 +29,8 @@ registry: {{uri: "sqlite:///{storage}/mlflow.db"}}
 """
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory):
+@pytest.fixture(scope="module", params=["bert", "bart"])
+def done(request, tmp_path_factory):
     """The config, the plan and the summary of a run of all types; long contexts are read in windows."""
     folder = tmp_path_factory.mktemp("kinds")
     rules = {"qa": ", overlap: 8", "choice": ", pooling: first"}
@@ -39,7 +39,7 @@ def done(tmp_path_factory):
         for kind in ROWS
     )
     file = folder / "kinds.yaml"
-    file.write_text(CONFIG.format(storage=folder, model=tiny_backbone("bert"), tasks=tasks), encoding="utf-8")
+    file.write_text(CONFIG.format(storage=folder, model=family_backbone(request.param), tasks=tasks), encoding="utf-8")
     config = load_config(file)
     return config, make_plan(config), run(config)
 

@@ -40,9 +40,9 @@ def config_of(folder, model, text=CONFIG):
     return load_config(file)
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    config = config_of(tmp_path_factory.mktemp("written"), language_model("llama"))
+@pytest.fixture(scope="module", params=["llama", "t5"])
+def done(request, tmp_path_factory):
+    config = config_of(tmp_path_factory.mktemp("written"), language_model(request.param))
     return config, make_plan(config), run(config)
 
 

@@ -49,13 +49,25 @@ class Pieces:
     def __post_init__(self) -> None:
         problems = [one for m in self.how.methods for one in check_sizes(self._config(m), self.run.info)]
         raise_all(list({problem.message: problem for problem in problems}.values()))
+        if "head" in self.how.methods and self._worded:
+            what = f"the backbone's words answer {', '.join(self._worded)}: there is no linear head to train alone"
+            hint = "leave head out, or compare it on the other tasks: adapt: {tasks: […]}"
+            raise InputError(what, where="compare.methods", found="head", hint=hint)
         if SHARED in self.how.methods and not standing(self.run.folder, self.run.stages["pretrain"]).skipped:
             what, hint = "the run has no shared prompt yet", "let it pretrain first: deepprompt run"
             raise InputError(what, where=f"compare.methods: {SHARED}", found=str(self.run.folder), hint=hint)
 
     @property
     def how(self) -> CompareSettings:
-        return self.run.config.compare
+        """The section, without the head alone where it was not asked for and a task has no linear head."""
+        asked = self.run.config.compare
+        if "methods" in asked.model_fields_set or not self._worded:
+            return asked
+        return asked.model_copy(update={"methods": tuple(name for name in asked.methods if name != "head")})
+
+    @property
+    def _worded(self) -> list[str]:
+        return [name for name in self.tasks if name in self.run.config.worded]
 
     @property
     def tasks(self) -> tuple[str, ...]:

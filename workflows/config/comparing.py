@@ -42,7 +42,7 @@ class CompareSettings(Settings):
         *("deep", "prefix", "prompt_tuning", "p_tuning", "head", "finetune"),
     )
     """The methods of `prompt.method`; shared: the config's own, from the run's shared prompt; finetune: the whole
-    backbone, on a copy."""
+    backbone, on a copy. By default head only where all tasks have linear heads."""
     steps: Count | None = None
     """Training steps of each candidate; adapt.steps where neither steps nor seconds is given."""
     seconds: Rate | None = None

@@ -137,11 +137,16 @@ class Config(Settings):
         chosen = self.prompt.attention
         if chosen != "auto":
             return chosen
-        writes = (
-            task.type in WRITING or spec.head == "verbalizer"
+        return None if self.worded else ("encoder",)
+
+    @property
+    def worded(self) -> tuple[str, ...]:
+        """The tasks that the backbone's own vocabulary answers, an encoder-decoder in its decoder."""
+        return tuple(
+            task.name
             for task, spec in zip(self.tasks, self.task_specs(), strict=True)
+            if task.type in WRITING or spec.head == "verbalizer"
         )
-        return None if any(writes) else ("encoder",)
 
     def task(self, name: str) -> TaskSettings:
         """The task of that name; KeyError if there is none."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
-from workflows.config.settings import WRITING, Config
+from workflows.config.settings import Config
 
 if TYPE_CHECKING:
     from pipeline.backbone import BackboneInfo
@@ -41,12 +41,11 @@ def check_attention(config: Config, info: BackboneInfo) -> list[InputError]:
     if not info.decodes or not config.prompt.deep:
         which = "the backbone has one kind of attention" if config.prompt.deep else "input prompts stand in none"
         return [InputError(f"there is nothing to choose: {which}", where=where, found=found, expected="auto")]
-    writing = [task.name for task in config.tasks if task.type in WRITING]
-    if not writing and {*chosen} != {"encoder"}:
+    if not config.worded and {*chosen} != {"encoder"}:
         what = "heads read the encoder, and no task writes: prompts in the decoder would have no effect"
         return [InputError(what, where=where, found=found, expected=["encoder"])]
-    if "encoder" not in chosen and len(writing) < len(config.tasks):
-        others = [task.name for task in config.tasks if task.name not in writing]
+    others = [task.name for task in config.tasks if task.name not in config.worded]
+    if "encoder" not in chosen and others:
         what = f"heads read the encoder, where no prompt of {', '.join(others)} would stand"
         return [InputError(what, where=where, found=found, expected="encoder, and others")]
     return []
@@ -57,6 +56,7 @@ def check_prompts(config: Config, info: BackboneInfo) -> list[InputError]:
     behind them."""
     from pipeline.backbone import load_tokenizer
     from pipeline.prompts.layout import no_mask_token
+    from pipeline.tasks import TASK_TYPES
 
     problems = []
     layout = config.prompt.recipe.arrangement
@@ -64,7 +64,8 @@ def check_prompts(config: Config, info: BackboneInfo) -> list[InputError]:
         problems.append(no_mask_token())
     if layout is not None and info.causal and not {*layout.anchors} - {"end", "after_text"}:
         for task in config.tasks:
-            if task.type == "token" or task.spec(config.seed, config.prompt).head == "verbalizer":
+            kind = TASK_TYPES[task.type]
+            if not (kind.pooled or kind.written) or task.spec(config.seed, config.prompt).head == "verbalizer":
                 what, found = "a decoder's words do not see soft tokens behind them", config.prompt.layout
                 hint = "put some in front, or use deep prompts"
                 problems.append(InputError(what, where=f"prompt, task {task.name!r}", found=found, hint=hint))

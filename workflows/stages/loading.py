@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def source_fingerprint(config: Config, info: BackboneInfo) -> str:
     """The fingerprint of the artifact that prompts start from.
 
     Raises:
-        InputError: it cannot be read, is of another backbone, or of prompts of another kind.
+        InputError: it cannot be read, is of another backbone, of several prompts, or of prompts of another kind.
     """
     from pipeline.registry import check_backbone, load_artifact
 
@@ -46,4 +46,18 @@ def source_fingerprint(config: Config, info: BackboneInfo) -> str:
             "deep or prefix" if config.prompt.deep else "prompt_tuning or p_tuning",
         )
         raise InputError("the prompt to start from is of another kind", where=where, found=found, expected=expected)
+    if len(source.members) > 1:
+        what, several = "an ensemble is several prompts, and one is to start from", f"{len(source.members)} members"
+        raise InputError(what, where=where, found=several, expected="an artifact of one prompt, such as a winner's")
+    if not source.manifest.lengths[0]:
+        raise InputError("there is no prompt to start from, but a head alone", where=where, found=source.manifest.name)
+    sites = tuple(range(info.layers)) if source.manifest.sites is None else source.manifest.sites
+    if config.prompt.deep and sites != info.standing:
+        what = "the prompt to start from stands in other attentions of the backbone than the config's"
+        raise InputError(what, where=where, found=_told(info, sites), expected=_told(info, info.standing))
     return source.manifest.fingerprint
+
+
+def _told(info: BackboneInfo, sites: Sequence[int]) -> str:
+    """Which kinds of attention sites are."""
+    return ", ".join(dict.fromkeys(info.kinds[site] for site in sites))

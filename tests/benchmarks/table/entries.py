@@ -117,7 +117,7 @@ def write_config(name: str, entries: list[Entry], seed: int = 0) -> Path:
         "adapt": {"batch_rows": BATCH},
         "registry": {"uri": f"sqlite:///{WORK}/mlflow.db", "prefix": "table"},
         "compare": {
-            "methods": list(OURS),
+            "methods": [method for method in OURS if all(offered(one.name, method) for one in entries)],
             "steps": STEPS,
             "seeds": SEEDS,
         },
