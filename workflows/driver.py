@@ -17,6 +17,7 @@ from workflows.stages import payloads, workers
 from workflows.stages.artifacts import save_shared_artifact, save_task_artifacts
 from workflows.stages.cohorts import Cohort, checkpoint_folder, deal, gather, singly
 from workflows.stages.graph import RunGraph
+from workflows.stages.replica import Replica
 from workflows.stages.stage import Stage, Standing, begin, commit, standing
 
 OnEvent = Callable[[Mapping[str, Any]], None]
@@ -189,7 +190,7 @@ class Driver:
     def _workers(self) -> Pool:
         if self._pool is None:
             common = payloads.replica_payload(self.graph)
-            opened = self.launcher.pool(workers.Replica, common, workers=self._pool_size, on_event=self.on_event)
+            opened = self.launcher.pool(Replica, common, workers=self._pool_size, on_event=self.on_event)
             self._pool = self._open.enter_context(opened)
         return self._pool
 

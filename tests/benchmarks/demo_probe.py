@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from pipeline.backbone import Backbone, load_backbone
 from pipeline.tasks import DataSource, PreparedTask, TaskSpec, collate, length_batches, load_task, prepare_task
 from pipeline.tasks.demo import DEMO_TASKS
-from pipeline.training.evaluation.evaluate import SplitRows
+from pipeline.training.evaluation.judging import SplitRows
 
 REGULARISATION = (0.1, 1.0, 10.0)
 

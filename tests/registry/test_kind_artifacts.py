@@ -14,7 +14,7 @@ from pipeline.registry import Predictor, load_artifact
 from pipeline.tasks import TASK_TYPES, prepare_task
 from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.evaluation.answering import answer_together
-from pipeline.training.evaluation.evaluate import SplitRows
+from pipeline.training.evaluation.judging import SplitRows
 from tests.registry.made import backbone_of, make_artifact
 
 THRESHOLD = {"multilabel": 0.45, "qa": 0.2}

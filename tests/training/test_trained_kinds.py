@@ -19,7 +19,7 @@ from pipeline.training.candidates import Candidate
 from pipeline.training.choice.greedy import choose_ensemble
 from pipeline.training.choice.select import ranked
 from pipeline.training.evaluation.answering import answer_together
-from pipeline.training.evaluation.evaluate import SplitRows
+from pipeline.training.evaluation.judging import SplitRows
 from pipeline.training.pretraining.pretrain import Pretraining
 from pipeline.training.pretraining.shared import PretrainSettings
 from pipeline.training.starts import Start

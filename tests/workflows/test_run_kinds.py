@@ -18,7 +18,7 @@ CONFIG = """
 name: kinds
 storage: {storage}
 launcher: inline
-backbone: {{model: {model}, dtype: float32, sharding: none}}
+backbone: {{model: {model}, dtype: float32, sharding: none, checkpointing: {again}}}
 tasks:
 {tasks}
 prompt: {{length: 4, init: normal}}
@@ -31,7 +31,8 @@ registry: {{uri: "sqlite:///{storage}/mlflow.db"}}
 
 @pytest.fixture(scope="module", params=["bert", "bart"])
 def done(request, tmp_path_factory):
-    """The config, the plan and the summary of a run of all types; long contexts are read in windows."""
+    """The config, the plan and the summary of a run of all types; long contexts are read in windows. Of the
+    encoder-decoder layers are computed twice."""
     folder = tmp_path_factory.mktemp("kinds")
     rules = {"qa": ", overlap: 8", "choice": ", pooling: first"}
     tasks = "\n".join(
@@ -39,7 +40,9 @@ def done(request, tmp_path_factory):
         for kind in ROWS
     )
     file = folder / "kinds.yaml"
-    file.write_text(CONFIG.format(storage=folder, model=family_backbone(request.param), tasks=tasks), encoding="utf-8")
+    model, again = family_backbone(request.param), str(request.param == "bart").lower()
+    text = CONFIG.format(storage=folder, model=model, again=again, tasks=tasks)
+    file.write_text(text, encoding="utf-8")
     config = load_config(file)
     return config, make_plan(config), run(config)
 

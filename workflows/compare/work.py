@@ -17,11 +17,12 @@ from pipeline.training.adaptation.search import Search, SearchSettings
 from pipeline.training.adaptation.timed import TimedSearch
 from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.choice.select import best_cell
-from pipeline.training.evaluation.evaluate import SplitRows, Told
+from pipeline.training.evaluation.judging import SplitRows, Told
 from pipeline.training.results import load_shared
 from pipeline.training.starts import Start
 from pipeline.training.world import World, Writer, save_json
-from workflows.stages.workers import Payload, Replica, start_of
+from workflows.stages.replica import Payload, Replica
+from workflows.stages.workers import start_of
 
 SCORES = "scores.json"
 

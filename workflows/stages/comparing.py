@@ -15,7 +15,7 @@ from pipeline.registry import Predictor, load_artifact
 from pipeline.tasks import TASK_TYPES, TaskType
 from pipeline.training.choice.gate import compare as compare_answers
 from pipeline.training.world import World
-from workflows.stages.workers import Payload, Replica
+from workflows.stages.replica import Payload, Replica
 
 _ROWS_AT_ONCE = 256  # between two signs of progress
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from pipeline.backbone import Backbone, describe, load_backbone
+from pipeline.backbone import Backbone, describe
 from pipeline.prompts import COMBINATIONS, Recipe
 from pipeline.tasks import PreparedTask
 from pipeline.training.adaptation.cohort import Cohort, CohortSettings
@@ -21,33 +21,15 @@ from pipeline.training.adaptation.search import Search, SearchSettings
 from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.choice.greedy import choose_ensemble
 from pipeline.training.choice.select import best_cell, choose_winner, ranked
-from pipeline.training.evaluation.answering import answer_together, write_together
-from pipeline.training.evaluation.evaluate import SplitRows
+from pipeline.training.evaluation.judging import SplitRows
 from pipeline.training.pretraining.pretrain import Pretraining
 from pipeline.training.pretraining.shared import PretrainSettings, SharedPrompt
 from pipeline.training.pretraining.similarity import nearest_source
 from pipeline.training.results import load_shared, load_trained, save_shared, save_trained
 from pipeline.training.starts import Start, mean_factor
-from pipeline.training.trunks import Trunks
 from pipeline.training.world import World, save_json
 from workflows.stages.confidence import confidence
-
-Payload = Mapping[str, Any]
-
-
-def open_backbone(payload: Payload, weights: str | None = None) -> Backbone:
-    """This worker's backbone, whole, on its device; on a processor all workers of a node map one copy of `weights`."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    folder = Path(weights) if weights is not None and device == "cpu" else None
-    return load_backbone(
-        payload["model"],
-        revision=payload["revision"],
-        dtype=payload["dtype"],
-        device=device,
-        mapped=folder,
-        attention=payload["attention"],
-        checkpointing=payload["checkpointing"],
-    )
+from workflows.stages.replica import Payload, Replica, open_backbone
 
 
 def pretrain(payload: Payload, world: World) -> dict[str, Any]:
@@ -74,48 +56,6 @@ def pretrain(payload: Payload, world: World) -> dict[str, Any]:
     if world.rank == 0:
         save_shared(Path(payload["out"]), shared)
     return {"backbone_checksum": after, "loss": shared.curve[-1][1] if shared.curve else None, "workers": world.size}
-
-
-class Replica:
-    """One worker's frozen backbone and its trunks, for all the tasks that come to it."""
-
-    def __init__(self, payload: Payload) -> None:
-        self.backbone = open_backbone(payload["backbone"], payload["weights"])
-        if payload["vocabulary"]:
-            self.backbone.open_vocabulary()
-        self.checksum = self.backbone.checksum()
-        self.pooling: str = payload["pooling"]
-        kept = payload["trunk"]
-        self.trunks = Trunks(self.backbone, Path(kept["folder"]), kept["max_bytes"]) if kept else Trunks(self.backbone)
-
-    def answer(self, task: PreparedTask, split: str, trained: Sequence[Trained], world: World, stage: str) -> Any:
-        """All candidates on a split in one pass, with progress."""
-
-        def progress(done: int, total: int) -> None:
-            world.event(stage=stage, task=task.name, done=done, total=total, note=split)
-
-        return answer_together(
-            self.backbone, task, split, trained, pooling=self.pooling, trunks=self.trunks, on_batch=progress
-        )
-
-    def write(self, task: PreparedTask, split: str, trained: Sequence[Trained], world: World, stage: str) -> Any:
-        """The texts that all candidates write for a split, side by side, with progress."""
-
-        def progress(done: int, total: int) -> None:
-            world.event(stage=stage, task=task.name, done=done, total=total, note=f"writing {split}")
-
-        return write_together(self.backbone, task, split, trained, pooling=self.pooling, on_batch=progress)
-
-    def told(self, task: PreparedTask, split: str, trained: Sequence[Trained], world: World, stage: str) -> Any:
-        """What each candidate says of a split: probabilities [K, A, C], or of a task that is written texts, [K][R]."""
-        if task.kind.written:
-            return self.write(task, split, trained, world, stage)
-        return self.answer(task, split, trained, world, stage).probabilities
-
-    def check(self) -> None:
-        """Raises RuntimeError if training wrote to the backbone."""
-        if self.backbone.checksum() != self.checksum:
-            raise RuntimeError("the backbone was written during adaptation; its result is not to be trusted")
 
 
 def _prompt(payload: Payload) -> tuple[Recipe, str, torch.Tensor | None]:

@@ -19,7 +19,8 @@ from pipeline.tasks import PreparedTask
 from pipeline.training.adaptation.cohort import Cohort, CohortSettings
 from pipeline.training.adaptation.search import Search
 from pipeline.training.candidates import Candidate, Trained
-from pipeline.training.evaluation.evaluate import Told, answer_split
+from pipeline.training.evaluation.evaluate import answer_split
+from pipeline.training.evaluation.judging import Told
 from pipeline.training.evaluation.writing import write_split
 from pipeline.training.world import World
 

@@ -13,7 +13,7 @@ from pipeline.training.adaptation.cohort import Cohort, CohortSettings
 from pipeline.training.adaptation.search import Search, SearchSettings
 from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.evaluation.answering import answer_together
-from pipeline.training.evaluation.evaluate import SplitRows
+from pipeline.training.evaluation.judging import SplitRows
 from pipeline.training.starts import Start
 from pipeline.training.trunks import Trunks
 from pipeline.training.world import LocalWorld

@@ -18,7 +18,8 @@ from torch import Tensor
 from pipeline.backbone import describe, resolve_dtype
 from pipeline.tasks import Batch, PreparedTask, collate, length_batches
 from pipeline.tasks.scoring.scales import Gold
-from pipeline.training.evaluation.evaluate import SplitAnswers, SplitRows
+from pipeline.training.evaluation.evaluate import SplitAnswers
+from pipeline.training.evaluation.judging import SplitRows
 from pipeline.training.loop import Schedule
 from tests.benchmarks.device import DEVICE, settle
 from tests.benchmarks.table.entries import BATCH, EVERY, LENGTH, STEPS

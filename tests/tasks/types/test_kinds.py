@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pipeline.errors import InputError
 from pipeline.tasks import TASK_TYPES, DataSource, PreparedTask, Reading, TaskSpec, load_task, prepare_task
-from pipeline.training.evaluation.evaluate import SplitRows
+from pipeline.training.evaluation.judging import SplitRows
 
 
 def prepared(folder: Path, kind: str, tokenizer: PreTrainedTokenizerBase, context: int | None = 512) -> PreparedTask:

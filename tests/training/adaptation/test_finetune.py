@@ -11,7 +11,7 @@ from pipeline.training.adaptation.finetune import FineTuning, Trainable, bare
 from pipeline.training.adaptation.search import Search, SearchSettings
 from pipeline.training.adaptation.timed import TimedSearch
 from pipeline.training.candidates import Candidate
-from pipeline.training.evaluation.evaluate import SplitRows
+from pipeline.training.evaluation.judging import SplitRows
 from pipeline.training.loop import Schedule
 from pipeline.training.starts import Start
 from pipeline.training.world import LocalWorld

@@ -11,7 +11,7 @@ import torch
 from pipeline.tasks import DataSource, TaskSpec, load_task, prepare_task
 from pipeline.training.candidates import Candidate, Trained
 from pipeline.training.evaluation.answering import answer_together
-from pipeline.training.evaluation.evaluate import SplitRows
+from pipeline.training.evaluation.judging import SplitRows
 
 
 def random_trained(info, labels, count):

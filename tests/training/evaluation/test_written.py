@@ -15,7 +15,7 @@ from pipeline.tasks import Decoding, prepare_task
 from pipeline.training.adaptation.search import SearchSettings
 from pipeline.training.candidates import Candidate
 from pipeline.training.evaluation.answering import write_together
-from pipeline.training.evaluation.evaluate import SplitRows
+from pipeline.training.evaluation.judging import SplitRows
 from pipeline.training.trunks import Trunks
 from tests.families import language_model
 from tests.training.adaptation.test_cohort import assert_same, cohort_of, train
