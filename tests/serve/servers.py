@@ -6,8 +6,10 @@ import hashlib
 import json
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +74,11 @@ class Server:
         make_artifact(folder, backbone_of("bert"), seed=seed, **task)
         return self.registry.register(folder, alias=alias).version
 
+    def withdraw(self, task: str) -> None:
+        """Takes the champion's alias away, as MLflow's own page would."""
+        with self.registry.connection.open() as client:
+            client.delete_registered_model_alias(f"{self.registry.prefix}.{task}", "champion")
+
     def asking(self, row: dict[str, Any]) -> Asking:
         return Asking(self, row)
 
@@ -95,6 +102,13 @@ class Asking:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.05)
 
 
 def start(server: Server, log_file: Path) -> AbstractContextManager[Running]:

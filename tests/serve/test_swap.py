@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 
 import pytest
 
 from pipeline.registry import Predictor, load_artifact
 from tests.registry.made import INTENT, SAME, SLOTS, backbone_of
+from tests.serve.servers import wait_for
 
 ROW = {"text": "cancel my order now please"}
-
-
-def wait_for(condition, seconds=30.0):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def expected_of(server, task, version):
@@ -70,6 +63,5 @@ def test_a_first_champion_is_served_and_a_withdrawn_one_is_not(server):
     assert server.ask("/v1/predict", ask).status == 404
     server.registry.promote("late", version)
     wait_for(lambda: server.ask("/v1/predict", ask).status == 200)
-    with server.registry.connection.open() as client:
-        client.delete_registered_model_alias("served.late", "champion")
+    server.withdraw("late")
     wait_for(lambda: server.ask("/v1/predict", ask).status == 404)

@@ -8,6 +8,8 @@ from pipeline.backbone.positions import ROBERTA_LIKE
 from pipeline.registry.manifest import Manifest
 from pipeline.registry.peft.names import DECODERS
 from pipeline.tasks import TASK_TYPES
+from pipeline.tasks.types import TaskType
+from pipeline.tasks.types.srl import MARKER
 
 _CLASSES = {
     "SEQ_CLS": "AutoModelForSequenceClassification",
@@ -22,6 +24,24 @@ _READ = {
     "sequence": "scores = logits",
 }
 _SHAPE = {"tokens": "[B, T, {c}]: of each token of a row"}
+_ROWS = {
+    "choice": [
+        "questions = ['a question', 'another question']",
+        "choices = [['one answer', 'another'], ['one answer', 'another', 'a third']]",
+        "# A row for each choice: the question before it.",
+        "texts = [question for question, own in zip(questions, choices) for _ in own]",
+        "others = [choice for own in choices for choice in own]",
+    ],
+    "srl": [
+        "sentences = [['the', 'words'], ['of', 'a', 'row']]",
+        "predicates = [1, 0]  # the word of each sentence that roles are asked of, counted from 0",
+        "# A row is two texts: the predicate, then the sentence with the predicate between markers.",
+        "asked = list(zip(sentences, predicates))",
+        "texts = [[words[p]] for words, p in asked]",
+        f"others = [[*words[:p], {MARKER!r}, words[p], {MARKER!r}, *words[p + 1 :]] for words, p in asked]",
+    ],
+}
+"""Of the types whose rows are not their columns as they are: how `texts` and `others` are made."""
 
 
 def usage(manifest: Manifest, folder: Path, base: str, places: int, task_type: str, reading: str) -> str:
@@ -34,9 +54,8 @@ def usage(manifest: Manifest, folder: Path, base: str, places: int, task_type: s
     kind, family, deep = TASK_TYPES[manifest.task.type], manifest.backbone.family, manifest.layout is None
     count, labels = len(manifest.task.labels), list(manifest.task.labels)
     sizes = "" if task_type == "QUESTION_ANS" else f", num_labels={count}"
-    two = "texts, others" if kind.pair else "texts"
+    two = ["texts", "others"] if kind.pair else ["texts"]
     words = ", is_split_into_words=True" if kind.words else ""
-    given = "[['the', 'words'], ['of', 'rows']]" if kind.words else "['a row', 'another row']"
     lines = [
         "import torch",
         "from peft import PeftModel",
@@ -44,13 +63,13 @@ def usage(manifest: Manifest, folder: Path, base: str, places: int, task_type: s
         "",
         f"base, adapter = {base!r}, {str(folder.absolute())!r}",
         f"labels = {labels!r}",
-        f"texts = {given}",
-        *([f"others = {given}  # the second text of each row"] if kind.pair else []),
+        *_rows(kind),
         "tokenizer = AutoTokenizer.from_pretrained(base, padding_side='right')",
         f"model = {_CLASSES[task_type]}.from_pretrained(base{sizes})",
         *(_PADDING if family in DECODERS else []),
         "model = PeftModel.from_pretrained(model, adapter).eval()",
-        f"rows = tokenizer({two}, padding=True, return_tensors='pt'{words})",
+        *(_blanks(two) if kind.words and family != "bert" else []),
+        f"rows = tokenizer({', '.join(two)}, padding=True, return_tensors='pt'{words})",
     ]
     extra = ""
     if deep and manifest.positions == "own":
@@ -79,6 +98,27 @@ def usage(manifest: Manifest, folder: Path, base: str, places: int, task_type: s
     )
 
 
+def _rows(kind: TaskType) -> list[str]:
+    """Lines that say two rows or more: `texts`, and where the backbone reads two texts of each, `others`."""
+    if kind.name in _ROWS:
+        return _ROWS[kind.name]
+    given = "[['the', 'words'], ['of', 'rows']]" if kind.words else "['a row', 'another row']"
+    if not kind.pair:
+        return [f"texts = {given}"]
+    columns = zip(("texts", "others"), kind.inputs, strict=True)
+    return [f"{name} = {given}  # {column} of each row" for name, column in columns]
+
+
+def _blanks(names: list[str]) -> list[str]:
+    """Lines that have words in a list read as in running text, as `split_words_tokenizer` has them."""
+    return [
+        "words = ['the', 'dog', 'ran']",
+        "if tokenizer(' '.join(words))['input_ids'] != tokenizer(words, is_split_into_words=True)['input_ids']:",
+        "    # It knows a word's beginning by the blank before it, which words in a list lack.",
+        *(f"    {name} = [[f' {{word}}' for word in row] for row in {name}]" for name in names),
+    ]
+
+
 _PADDING = [
     "tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token",
     "model.config.pad_token_id = tokenizer.pad_token_id",
@@ -94,6 +134,7 @@ def _about(manifest: Manifest, places: int, task_type: str, reading: str) -> str
             f" The head reads the {reading} of a row's tokens, which PEFT's classes for sentences do not: it travels "
             f"as {task_type}, one linear map for every token, and the last lines below read the answer off."
         )
+    told += _answered(manifest)
     if manifest.layout is None:
         told += (
             " The rows' own positions are shifted by the prompt's length, as PEFT does by itself."
@@ -101,3 +142,19 @@ def _about(manifest: Manifest, places: int, task_type: str, reading: str) -> str
             else " The prompt takes no positions, so PEFT has to be told the rows' own, as below; else answers differ."
         )
     return told
+
+
+def _answered(manifest: Manifest) -> str:
+    """What the scores below say, where that is not the softmax of a row's."""
+    assert manifest.task is not None
+    kind, threshold = TASK_TYPES[manifest.task.type], 0.5 if manifest.threshold is None else manifest.threshold
+    if kind.several:
+        return f" Each label stands by itself: it is an answer where `scores.sigmoid()` is {threshold} or more."
+    if kind.answered == "score":
+        return " `labels` are the least number and the greatest; the answer is their mean under `scores.softmax(-1)`."
+    if kind.name == "choice":
+        return " Scores of a question's choices are compared with each other: their softmax says which is right."
+    if kind.words:
+        marked = " of the second text; the markers answer nothing" if kind.pair else ""
+        return f" A word's answer is that of its first token{marked}."
+    return ""

@@ -13,7 +13,7 @@ from pipeline.registry import Predictor
 from pipeline.registry.peft import Wanted, import_adapter, read_adapter
 from pipeline.tasks import collate
 from tests.families import family_backbone
-from tests.tiny import _tokenizer, tiny_backbone
+from tests.tiny import WORDS, _model, _tokenizer, tiny_backbone
 
 FAMILIES = ("bert", "roberta", "gpt2", "llama")
 DECODERS = ("gpt2", "llama")
@@ -41,6 +41,31 @@ def base_of(family: str) -> Path:
     _tokenizer().save_pretrained(folder)
     torch.manual_seed(7)
     model = BertModel(BertConfig.from_pretrained(tiny_backbone("bert")))
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.data.normal_(0.0, 0.15)
+    model.save_pretrained(folder)
+    return folder
+
+
+@cache
+def byte_level_base() -> Path:
+    """A tiny GPT-2 with a tokenizer as its own, which knows a word's beginning by the blank before it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    own = Tokenizer(models.BPE())
+    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, initial_alphabet=letters, special_tokens=["<|endoftext|>"], show_progress=False
+    )
+    own.train_from_iterator([" ".join(WORDS)] * 9, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=own, eos_token="<|endoftext|>")
+    folder = Path(mkdtemp(prefix="tiny-byte-level-"))
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(7)
+    model = _model("gpt2", len(tokenizer))
     for parameter in model.parameters():
         if parameter.dim() > 1:
             parameter.data.normal_(0.0, 0.15)
