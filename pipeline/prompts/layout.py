@@ -62,6 +62,10 @@ class Layout:
             counts[max(range(len(counts)), key=lambda i: (self.shares[i] / (2 * counts[i] + 1), -i))] += 1
         return counts
 
+    def room(self, context: int, places: int) -> int:
+        """Tokens that a row may have beside a prompt of so many places, and the mask token, in a context."""
+        return context - places - (self.label is not None)
+
     def kept(self, places: int, wanted: int) -> list[int]:
         """Which of a prompt's places are left when it is cut to `wanted`: the first ones of each piece."""
         kept: list[int] = []

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from pipeline.backbone import BackboneInfo
 from pipeline.errors import InputError
+from pipeline.prompts import parse_layout
 from pipeline.registry.artifact import Artifact
+from pipeline.registry.manifest import Manifest
 from pipeline.tasks import TASK_TYPES, Example, Reading, Task, make_head
 from pipeline.tasks.data.checks import canonical_row
 from pipeline.tasks.encoding.encode import RowEncoder, make_encoder
@@ -38,7 +40,7 @@ class RowReader:
         self.threshold = artifact.manifest.threshold
         self.segments = artifact.manifest.segments == "own"
         task = Task(spec, identity.labels, identity.metric, splits={}, fingerprints={})
-        encoder = make_encoder(task, tokenizer, info.context, info.predicts)
+        encoder = make_encoder(task, tokenizer, _room(artifact.manifest, info.context), info.predicts)
         self.limit = encoder.limit
         pattern = encoder.pattern
         verbalizer = None if pattern is None else pattern.verbalizer
@@ -112,3 +114,12 @@ class RowReader:
             reading = Reading(told, marks, row)
         answer = self.kind.tell(reading, self.identity.labels, self.identity.metric, self.threshold)
         return {"task": self.name, **answer}
+
+
+def _room(manifest: Manifest, context: int | None) -> int | None:
+    """Tokens of the longest row that fits beside the artifact's prompts, whatever its task allows."""
+    if context is None:
+        return None
+    if manifest.layout is not None:
+        return parse_layout(manifest.layout).room(context, max(manifest.lengths))
+    return context - max(manifest.lengths) if manifest.positions == "shifted" else context

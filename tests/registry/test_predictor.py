@@ -13,10 +13,10 @@ from transformers import PreTrainedTokenizerFast
 
 from pipeline.errors import InputError, InputErrors
 from pipeline.prompts import COMBINATIONS
-from pipeline.registry import Artifact, Predictor
+from pipeline.registry import Artifact, Member, Predictor, save_artifact
 from pipeline.registry.rows import RowReader
 from pipeline.tasks import DataSource, TaskSpec, load_task, prepare_task
-from tests.registry.made import INTENT, SAME, SLOTS, backbone_of, make_artifact, make_shared
+from tests.registry.made import INTENT, SAME, SLOTS, backbone_of, facts_of, make_artifact, make_shared
 from tests.tiny import FAMILIES
 
 ROWS = [
@@ -191,6 +191,23 @@ def test_a_row_longer_than_the_task_accepts(tmp_path):
     assert len(predictor.predict([{"text": "cancel my order now"}])) == 1
     with pytest.raises(InputError, match=r"row 2, task 'intent': .*longer than allowed; found 7; expected at most 6"):
         predictor.predict([{"text": "my order"}, {"text": "cancel my order now please"}])
+
+
+@pytest.mark.parametrize("changes", [{"positions": "shifted"}, {"method": "prompt_tuning", "layout": "front"}])
+def test_a_long_row_leaves_room_for_a_prompt_that_takes_positions(changes, tmp_path):
+    """Whatever the task says of lengths: else it would fail together with the rows of others in its batch."""
+    backbone = backbone_of("bert")
+    deep = "layout" not in changes
+    shape = backbone.info.prompt_shape(9, 0, deep)
+    member = Member(torch.randn(shape), torch.randn(3, backbone.info.width), torch.randn(3))
+    artifact = save_artifact(tmp_path / "a", [member], facts_of(backbone, **changes))
+    assert artifact.manifest.task.max_tokens is None
+    predictor = Predictor(backbone, {"intent": artifact, "same": artifact_of("bert", "same")})
+    long, other = {"task": "intent", "text": "phone " * 90}, ROWS[2]
+    (read,) = predictor.read([long])
+    assert len(read.encoded[0]["input_ids"]) == backbone.info.context - 9
+    mixed = predictor.predict([long, other])
+    assert_equal_answers(mixed, [*predictor.predict([long]), *predictor.predict([other])])
 
 
 def test_fields_may_have_the_names_of_the_data(tmp_path):

@@ -83,13 +83,13 @@ class SettledRun:
     def text_context(self) -> int | None:
         """Tokens of the longest row: input prompts take their share of the context."""
         context, prompt = self.info.context, self.config.prompt
-        if prompt.deep or context is None:
+        layout = prompt.recipe.arrangement
+        if layout is None or context is None:
             return context
         longest = max(one for name in self.config.adapt_tasks for one in self.config.adapt_for(name).lengths)
         if self.config.pretrain is not None:
             longest = max(longest, prompt.length)
-        layout = prompt.recipe.arrangement
-        return context - longest - (layout is not None and layout.label is not None)
+        return layout.room(context, longest)
 
     @property
     def first_layer(self) -> int:
