@@ -134,7 +134,7 @@ def _about(manifest: Manifest, places: int, task_type: str, reading: str) -> str
             f" The head reads the {reading} of a row's tokens, which PEFT's classes for sentences do not: it travels "
             f"as {task_type}, one linear map for every token, and the last lines below read the answer off."
         )
-    told += _answered(manifest)
+    told += _answered(manifest) + _length(manifest)
     if manifest.layout is None:
         told += (
             " The rows' own positions are shifted by the prompt's length, as PEFT does by itself."
@@ -142,6 +142,16 @@ def _about(manifest: Manifest, places: int, task_type: str, reading: str) -> str
             else " The prompt takes no positions, so PEFT has to be told the rows' own, as below; else answers differ."
         )
     return told
+
+
+def _length(manifest: Manifest) -> str:
+    """What deepprompt does with rows that are too long, which the code below leaves as they are."""
+    assert manifest.task is not None
+    most = "the model reads" if manifest.task.max_tokens is None else f"{manifest.task.max_tokens:,} tokens"
+    how = "refuses rows" if manifest.task.too_long == "refuse" else "cuts rows that are"
+    if TASK_TYPES[manifest.task.type].windowed:
+        how = "reads in overlapping windows what is"
+    return f" deepprompt {how} longer than {most}; the code below takes rows as they are."
 
 
 def _answered(manifest: Manifest) -> str:

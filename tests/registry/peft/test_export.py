@@ -170,6 +170,7 @@ def test_other_types_are_answered_alike(family, method, kind, tmp_path):
     assert_scores(artifact, family, space)
     told = Predictor(backbone_at(base_of(family)), {"task": artifact}).predict(rows_of(kind, space))
     readme, scores = (tmp_path / "b" / "README.md").read_text(encoding="utf-8"), space["scores"]
+    assert "cuts rows that are longer than the model reads; the code below takes rows as they are" in readme
     if kind == "multilabel":
         assert "where `scores.sigmoid()` is 0.45 or more" in readme
         sets = [[label for label, p in zip(space["labels"], row, strict=True) if p >= 0.45] for row in scores.sigmoid()]
