@@ -11,7 +11,7 @@ from pipeline.tasks import TASK_TYPES
 from pipeline.tasks.types.base import text_reading
 from tests.registry.made import backbone_of
 from tests.serve.typed import ROWS, TYPED
-from workflows.serve.http import Answer
+from workflows.serve.shapes import Answer
 
 ASKED = [{"task": name, **row} for name, row in ROWS.items()]
 ASKED += [{"task": "find@challenger", **ROWS["find"]}, {"task": "pick", **ROWS["pick"], "choices": ["now", "a card"]}]
