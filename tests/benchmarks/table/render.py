@@ -100,7 +100,7 @@ def _ratios(pieces: Pieces, tasks: Sequence[str], methods: Sequence[str]) -> Ite
 def _seeds(pieces: Pieces, setting: Mapping[str, Any]) -> str:
     """What is to be said where the whole way has not been gone with every seed yet."""
     counts = {len(piece["seeds"]) for key, piece in pieces.items() if key.endswith(f"/{WHOLE}")}
-    return "" if counts <= {setting["seeds"]} else f" So far its figures are of {min(counts)} seeds."
+    return "" if counts <= {setting["seeds"]} else f" Seeds so far: {min(counts)}."
 
 
 def _cell(piece: Piece | None, shown: Callable[[Piece], str]) -> str:
