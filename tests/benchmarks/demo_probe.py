@@ -7,8 +7,6 @@ regularisation is chosen on dev, test is scored once with it.
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +19,7 @@ from pipeline.backbone import Backbone, load_backbone
 from pipeline.tasks import DataSource, PreparedTask, TaskSpec, collate, length_batches, load_task, prepare_task
 from pipeline.tasks.demo import DEMO_TASKS
 from pipeline.training.evaluation.judging import SplitRows
+from tests.benchmarks.telling import asking, tell
 
 REGULARISATION = (0.1, 1.0, 10.0)
 
@@ -62,16 +61,11 @@ def probe(backbone: Backbone, name: str, cache: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path)
-    chosen = parser.parse_args()
+    chosen = asking(__doc__).parse_args()
     backbone = load_backbone("minilm")
     with TemporaryDirectory() as cache:
         tasks = {name: probe(backbone, name, Path(cache)) for name in DEMO_TASKS}
-    text = json.dumps({"benchmark": "demo_probe", "tasks": tasks}, indent=2)
-    print(text)
-    if chosen.out is not None:
-        chosen.out.write_text(text + "\n", encoding="utf-8")
+    tell({"benchmark": "demo_probe", "tasks": tasks}, chosen.out)
 
 
 if __name__ == "__main__":

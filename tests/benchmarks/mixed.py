@@ -8,8 +8,6 @@ ratios of a step.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
 from dataclasses import replace
@@ -28,6 +26,7 @@ from pipeline.training.world import LocalWorld
 from tests.benchmarks.device import DEVICE, machine, settle
 from tests.benchmarks.table.entries import ENTRIES, LENGTH
 from tests.benchmarks.table.ours import prepared
+from tests.benchmarks.telling import asking, tell
 
 TOKENS = 1024
 SETTINGS = PretrainSettings(
@@ -76,15 +75,11 @@ def rows_of(tasks: dict[str, PreparedTask]) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = asking(__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     result = {"benchmark": "mixed", "machine": machine(), **measure(chosen.rounds)}
-    text = json.dumps(result, indent=2)
-    print(text)
-    if chosen.out is not None:
-        chosen.out.write_text(text + "\n", encoding="utf-8")
+    tell(result, chosen.out)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,8 @@ The prompts are random numbers: what they answer is of no interest, how long it 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
-import json
 import os
 import platform
 import socket
@@ -23,6 +21,7 @@ import torch
 
 from pipeline.backbone import Backbone, load_backbone
 from pipeline.registry import BackboneIdentity, Facts, Member, PromptRegistry, TaskIdentity, save_artifact
+from tests.benchmarks.telling import asking, tell
 
 PLACES, LABELS = 16, tuple(f"label-{n}" for n in range(8))
 TEXTS = (
@@ -69,15 +68,10 @@ def champions(folder: Path, dtype: str, tasks: int) -> tuple[PromptRegistry, Bac
 
 def told(about: str | None, measure: Callable[[Path], dict[str, Any]]) -> None:
     """Measures in a scratch folder and prints one JSON object; with `--out FILE` it is written there, too."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path)
-    chosen = parser.parse_args()
+    chosen = asking(about).parse_args()
     machine = {"cores": os.cpu_count(), "processor": platform.machine(), "torch": torch.__version__}
     with TemporaryDirectory() as scratch:
-        text = json.dumps({"machine": machine, **measure(Path(scratch))}, indent=2)
-    print(text)
-    if chosen.out is not None:
-        chosen.out.write_text(text + "\n", encoding="utf-8")
+        tell({"machine": machine, **measure(Path(scratch))}, chosen.out)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ medians over rounds, ratios medians of the ratios within a round, so that a slow
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -27,6 +25,7 @@ from pipeline.tasks import Batch, HeadBank, make_head
 from pipeline.training.loop import Trainer
 from pipeline.training.world import LocalWorld
 from tests.benchmarks.device import DEVICE, machine, settle
+from tests.benchmarks.telling import asking, tell
 
 ROWS, TOKENS, PLACES, CLASSES = 32, 64, 16, 4
 Step = Callable[[], None]
@@ -131,9 +130,8 @@ def measure(dtype: str, ragged: bool, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = asking(__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     result = {
         "benchmark": "step",
@@ -144,10 +142,7 @@ def main() -> None:
             measure(dtype, ragged, chosen.rounds) for dtype in ("float32", "bfloat16") for ragged in (False, True)
         ],
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if chosen.out is not None:
-        chosen.out.write_text(text + "\n", encoding="utf-8")
+    tell(result, chosen.out)
 
 
 if __name__ == "__main__":

@@ -145,6 +145,8 @@ def test_a_length_of_0_is_a_head_alone_at_one_depth(tmp_path):
 
 def test_another_prompt_to_start_from_is_checked_before_anything_runs(tmp_path):
     make_artifact(tmp_path / "other", backbone_of("bert"))
+    make_artifact(tmp_path / "ensemble", backbone_of("bert"), lengths=(2, 3), combine="mean")
+    make_artifact(tmp_path / "head", backbone_of("bert"), lengths=(0,))
     config = load_config(config_with(tmp_path, "{init: prompt, source: other}"))
     assert build_graph(config).source == load_artifact(tmp_path / "other").manifest.fingerprint
     for prompt, told in (
@@ -153,8 +155,6 @@ def test_another_prompt_to_start_from_is_checked_before_anything_runs(tmp_path):
         ("{init: prompt, source: ensemble}", "an ensemble is several prompts.*found 2 members"),
         ("{init: prompt, source: head}", "a head alone"),
     ):
-        make_artifact(tmp_path / "ensemble", backbone_of("bert"), lengths=(2, 3), combine="mean")
-        make_artifact(tmp_path / "head", backbone_of("bert"), lengths=(0,))
         with pytest.raises(InputError, match=told):
             build_graph(load_config(config_with(tmp_path, prompt)))
 

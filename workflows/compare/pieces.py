@@ -65,9 +65,10 @@ class Pieces:
             return asked
         return asked.model_copy(update={"methods": tuple(name for name in asked.methods if name != "head")})
 
-    @property
+    @cached_property
     def _worded(self) -> list[str]:
-        return [name for name in self.tasks if name in self.run.config.worded]
+        worded = self.run.config.worded
+        return [name for name in self.tasks if name in worded]
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -41,10 +41,11 @@ def check_attention(config: Config, info: BackboneInfo) -> list[InputError]:
     if not info.decodes or not config.prompt.deep:
         which = "the backbone has one kind of attention" if config.prompt.deep else "input prompts stand in none"
         return [InputError(f"there is nothing to choose: {which}", where=where, found=found, expected="auto")]
-    if not config.worded and {*chosen} != {"encoder"}:
+    worded = config.worded
+    if not worded and {*chosen} != {"encoder"}:
         what = "heads read the encoder, and no task writes: prompts in the decoder would have no effect"
         return [InputError(what, where=where, found=found, expected=["encoder"])]
-    others = [task.name for task in config.tasks if task.name not in config.worded]
+    others = [task.name for task in config.tasks if task.name not in worded]
     if "encoder" not in chosen and others:
         what = f"heads read the encoder, where no prompt of {', '.join(others)} would stand"
         return [InputError(what, where=where, found=found, expected="encoder, and others")]

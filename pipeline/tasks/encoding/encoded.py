@@ -47,7 +47,7 @@ class EncodedSplit:
         """[S] tokens of each sequence, after truncation."""
         return list_lengths(self.rows, "input_ids")
 
-    @property
+    @cached_property
     def sequences(self) -> NDArray[np.int64]:
         """[R] how many sequences each row has."""
         return np.diff(self.starts)

@@ -60,12 +60,13 @@ class MixedRows:
             At least one pass; over all passes of all ranks the rows' weights add up to 1.
         """
         drawn = self.drawn(step)
-        own = drawn[self.rank :: self.size]
+        sizes = self._sizes(drawn, places)
         most = len(drawn) // self.size  # a rank with no row for a pass could not make it
-        parts = parts_worth(self._sizes(drawn, places), self.device.type, most, self.size)
+        parts = parts_worth(sizes, self.device.type, most, self.size)
+        mine = slice(self.rank, None, self.size)
+        own = drawn[mine]
         return [
-            self._pass([own[n] for n in part], prompts, heads, 1.0 / len(drawn))
-            for part in split(self._sizes(own, places), parts)
+            self._pass([own[n] for n in part], prompts, heads, 1.0 / len(drawn)) for part in split(sizes[mine], parts)
         ]
 
     def _sizes(self, drawn: Sequence[Drawn], places: int) -> list[Size]:

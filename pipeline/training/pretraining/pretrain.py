@@ -162,10 +162,9 @@ class Pretraining:
 
     def passes_at(self, step: int) -> list[Batch]:
         """This rank's rows of a step, see `MixedRows`; each weighs the same over all ranks."""
-        places = range(len(self.order))
-        teaching = step < self.taught
-        prompts = [self.each + k if teaching else k if self.each > 1 else 0 for k in places]
-        heads = [len(self.order) + k if teaching else k for k in places]
+        tasks, teaching = range(len(self.order)), step < self.taught
+        prompts = [self.each + k if teaching else k if self.each > 1 else 0 for k in tasks]
+        heads = [len(tasks) + k if teaching else k for k in tasks]
         return self.rows.passes(step, prompts, heads, self.places_at(step))
 
     def _train_step(self) -> None:
