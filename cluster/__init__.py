@@ -1,4 +1,4 @@
-"""Where the work runs: in this process, on Ray, or (`cluster.submit`) as a job sent to a Ray cluster."""
+"""Where the work runs: in this process, on Ray, or (`cluster.jobs.submit`) as a job sent to a Ray cluster."""
 
 from cluster.launcher import Event, Launcher, Outcome, Pool, WorkFailed
 from cluster.opening import make_launcher

@@ -38,10 +38,10 @@ def make_launcher(name: str, *, address: str | None = None, log_file: Path) -> I
 
             yield InlineLauncher()
         else:
-            from cluster.ray_start import ray_session
+            from cluster.on_ray.start import ray_session
 
             with ray_session(address, log_file):
-                from cluster.ray_launcher import RayLauncher  # brings Ray, whose settings the session makes
+                from cluster.on_ray.launcher import RayLauncher  # brings Ray, whose settings the session makes
 
                 yield RayLauncher()
 

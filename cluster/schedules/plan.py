@@ -169,7 +169,7 @@ def check_reachable(config: Mapping[str, Any], where: str, target: str) -> None:
     Raises:
         InputErrors: all that is out of reach there.
     """
-    from cluster.parcel import check_lasting
+    from cluster.jobs.parcel import check_lasting
 
     problems: list[InputError] = []
     registry = config.get("registry") or {}

@@ -12,12 +12,12 @@ from pipeline.errors import InputError
 from pipeline.tasks import PreparedTask
 from pipeline.training.adaptation.finetune import Trainable
 from tests.families import language_model
-from tests.workflows.made_up import Page
+from tests.workflows.report.made_up import Page
+from tests.workflows.runs.test_run_written import CONFIG
+from tests.workflows.runs.test_run_written import config_of as written_config
+from tests.workflows.runs.test_verbal_runs import HARD, PROMPT
+from tests.workflows.runs.test_verbal_runs import config_of as verbal_config
 from tests.workflows.small import small_config
-from tests.workflows.test_run_written import CONFIG
-from tests.workflows.test_run_written import config_of as written_config
-from tests.workflows.test_verbal_runs import HARD, PROMPT
-from tests.workflows.test_verbal_runs import config_of as verbal_config
 from workflows.cli.app import main
 from workflows.compare import compare
 from workflows.compare import run as run_module

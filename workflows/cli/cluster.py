@@ -59,9 +59,9 @@ def submit(
     as_json: JsonOption = False,
 ) -> int:
     """Send a run to a Ray cluster as a job and follow its log. The same run sent twice is one job."""
-    from cluster.connect import connect, dashboard_address, on_this_machine
-    from cluster.env_file import left_behind, read_env_file
-    from cluster.submit import submit as submit_job
+    from cluster.jobs.connect import connect, dashboard_address, on_this_machine
+    from cluster.jobs.env_file import left_behind, read_env_file
+    from cluster.jobs.submit import submit as submit_job
     from workflows.config.load import find_config, load_config, read_settings
 
     settings = load_config(config, changes or ())  # mistakes are told here, not by a job on the cluster
@@ -108,8 +108,8 @@ def jobs(
     as_json: JsonOption = False,
 ) -> int:
     """List a cluster's jobs: what runs, since when, how it ended."""
-    from cluster.connect import connect, dashboard_address
-    from cluster.jobs import list_jobs
+    from cluster.jobs.connect import connect, dashboard_address
+    from cluster.jobs.manage import list_jobs
 
     cluster = dashboard_address(address)
     found = list_jobs(connect(cluster, token, on_note=_note))
@@ -143,10 +143,10 @@ def logs(
     as_json: JsonOption = False,
 ) -> int:
     """Print a job's log; with --follow to its end, however often the connection breaks."""
-    from cluster.connect import connect, dashboard_address
-    from cluster.follow import follow_job
-    from cluster.jobs import find_job, read_log
-    from cluster.submit import exit_code
+    from cluster.jobs.connect import connect, dashboard_address
+    from cluster.jobs.follow import follow_job
+    from cluster.jobs.manage import find_job, read_log
+    from cluster.jobs.submit import exit_code
 
     client = connect(dashboard_address(address), token, on_note=_note)
     details = find_job(client, job)
@@ -174,8 +174,8 @@ def stop(
     as_json: JsonOption = False,
 ) -> int:
     """Stop a job in good order: it keeps its checkpoints, and the same submit continues from them."""
-    from cluster.connect import connect, dashboard_address
-    from cluster.jobs import stop_job
+    from cluster.jobs.connect import connect, dashboard_address
+    from cluster.jobs.manage import stop_job
 
     client = connect(dashboard_address(address), token, on_note=_note)
     result = stop_job(client, job, wait=wait, on_note=_note)

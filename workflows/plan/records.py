@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cluster.places import Place
+from cluster.jobs.places import Place
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cluster.places import Place, find_places
+from cluster.jobs.places import Place, find_places
 from pipeline.errors import InputError, InputErrors
 from workflows.config.settings import Config
 

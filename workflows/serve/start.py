@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cluster.ray_start import ray_session
+from cluster.on_ray.start import ray_session
 from cluster.shares import Share, share
 from pipeline.errors import InputError
 from pipeline.registry import PromptRegistry
