@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -39,12 +40,28 @@ class Head:
 
     def __init__(self, folder: Path, token: str) -> None:
         self.token, self._log = token, folder / "head.log"
-        self._ports = {name: free_port() for name in PORTS}
         self._temporary = Path("/tmp") / f"dp{os.getpid()}"  # short: a socket's path has at most 107 characters
         self._process: subprocess.Popen[bytes] | None = None
-        self.address = f"http://127.0.0.1:{self._ports['dashboard-port']}"
+        self._ports: dict[str, int] = {}
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._ports['dashboard-port']}"
 
     def start(self) -> None:
+        """Starts it, again at the address that it had. The first time at ports that nobody took between the look for
+        free ones and the start: after a failure at others."""
+        if self._ports:
+            assert self._starts(), self._log.read_text()
+            return
+        for _ in range(3):
+            self._ports = {name: free_port() for name in PORTS}
+            if self._starts():
+                return
+            self.kill()
+        raise AssertionError(self._log.read_text())
+
+    def _starts(self) -> bool:
         options = ["--num-cpus=1", "--disable-usage-stats", "--object-store-memory=100000000"]
         options += [f"--temp-dir={self._temporary}", "--node-ip-address=127.0.0.1"]
         options += [f"--{name}={port}" for name, port in self._ports.items()]
@@ -55,34 +72,27 @@ class Head:
             "OMP_NUM_THREADS": "1",
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         }
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *options]
         with self._log.open("w") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *options],
-                env=env,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            self._process = subprocess.Popen(command, env=env, stdout=output, stderr=output, start_new_session=True)
         end = time.monotonic() + 90
-        while True:
+        while time.monotonic() < end and self._process.poll() is None:
             try:
                 connect(self.address, self.token)
-                return
+                return True
             except InputError:
-                assert self._process.poll() is None, self._log.read_text()
-                assert time.monotonic() < end, self._log.read_text()
                 time.sleep(0.5)
+        return False
 
     def kill(self) -> None:
         """As when the machine goes: no process of it is left, none was asked."""
         if self._process is None:
             return
-        family = [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
-        for member in family:
-            try:
-                member.send_signal(signal.SIGKILL)  # Ray's servers outlive SIGTERM by half a minute
-            except psutil.NoSuchProcess:
-                continue
+        with suppress(psutil.NoSuchProcess):  # it did not start
+            head = psutil.Process(self._process.pid)
+            for member in [head, *head.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    member.send_signal(signal.SIGKILL)  # Ray's servers outlive SIGTERM by half a minute
         self._process.wait(timeout=20)
         self._process = None
         shutil.rmtree(self._temporary, ignore_errors=True)
