@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cluster import connect as connecting
+from cluster.jobs import connect as connecting
 from cluster.jobs.connect import dashboard_address, on_this_machine
 from cluster.on_ray.auth import look_for_token
 from pipeline.errors import InputError

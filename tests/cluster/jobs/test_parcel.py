@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster import parcel, places
+from cluster.jobs import parcel, places
 from pipeline.errors import InputError, InputErrors
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from test_parcel import write_run
 
-from cluster import parcel, places
+from cluster.jobs import parcel, places
 from cluster.jobs.places import find_places, version_of
 from pipeline.errors import InputError
 

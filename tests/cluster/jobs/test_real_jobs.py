@@ -12,8 +12,8 @@ import pytest
 import torch
 from test_parcel import write_run
 
-from cluster import submit as submitting
 from cluster.jobs import manage
+from cluster.jobs import submit as submitting
 from cluster.jobs.connect import connect, on_this_machine
 from pipeline.errors import InputError
 from pipeline.registry import PromptRegistry

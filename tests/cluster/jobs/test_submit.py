@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from test_parcel import write_run
 
-from cluster import follow as following
-from cluster import submit as submitting
+from cluster.jobs import follow as following
+from cluster.jobs import submit as submitting
 from cluster.jobs.follow import LineFeed, follow_job
 from cluster.launcher import WorkFailed
 from pipeline.errors import InputError

@@ -22,8 +22,8 @@ import ray._private.state
 import ray._private.utils
 from ray.cluster_utils import Cluster
 
-import cluster.on_ray.launcher
 from cluster.launcher import Event, OnEvent
+from cluster.on_ray import launcher
 from cluster.on_ray.events import Sink, listening
 from workflows.config.load import load_config
 from workflows.run import run
@@ -91,7 +91,7 @@ def main(peaceful: Path, disturbed: Path) -> None:
             with listening(board, channel, on_event):
                 yield WaitingSink(board, channel, moments, taken)
 
-        cluster.on_ray.launcher.listening = waiting
+        launcher.listening = waiting
         killer = Killer(nodes, moments, taken)
         summary = run(load_config(disturbed), address=nodes.address, on_event=killer)
         print(json.dumps({"killed": killer.killed, "notes": killer.notes, "exit_code": summary.exit_code}))
