@@ -106,7 +106,9 @@ def _add_seed(pieces: Pieces, seed: int, run: dict[str, dict[str, Any]], busy: b
             "metric": found["metric"],
             "seeds": seeds,
             "parameters": {"trained": round(mean(one["trained"] for one in seeds))},
-            "seconds": mean(one["seconds"] for one in seeds),
+            "seconds": mean(known)
+            if (known := [one["seconds"] for one in seeds if one["seconds"] is not None])
+            else None,
             **_conditions(busy),
         }
 

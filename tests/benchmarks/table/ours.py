@@ -59,10 +59,12 @@ def prepared(name: str) -> PreparedTask:
 def whole(seed: int) -> dict[str, Figures]:
     """A run over all tasks: pretraining, search, ensemble; task → what its winner and its ensemble came to.
 
-    Its seconds are a task's share of all stages: searches of many tasks step together.
+    Its seconds are a task's share of all stages: searches of many tasks step together. None for a run that was
+    interrupted: of a stage that went on it knows what came since.
     """
     entries = [one for one in ENTRIES if one.backbone == "minilm"]
     config = load_config(write_config(f"table-whole-{seed}", entries, seed))
+    fresh = not config.run_folder.exists()
     summary, graph = run(config), build_graph(config)
     if summary.failed:
         raise RuntimeError(str(summary.failed))
@@ -80,7 +82,7 @@ def whole(seed: int) -> dict[str, Figures]:
             "length": row.length,
             "first_layer": row.first_layer,
             "trained": graph.info.prompt_parameters(row.length, row.first_layer) + graph.head_numbers(row.task),
-            "seconds": seconds,
+            "seconds": seconds if fresh else None,
         }
         for row in summary.rows
     }

@@ -58,7 +58,8 @@ def render(result: Mapping[str, Any]) -> str:
         _table(heading, rows(lambda piece: f"{piece['parameters']['trained']:,}" if "parameters" in piece else "-")),
         "## Seconds of one seed",
         "With ~: measured beside other work. With *: in float32; the others in bfloat16, on processors that compute in "
-        "it, in tiles or without. With †: on a GPU. Only figures of one kind compare.",
+        "it, in tiles or without. With †: on a GPU. Only figures of one kind compare. Of the whole way "
+        "the mean of the seeds whose run was not interrupted.",
         _table(heading, rows(_seconds_of)),
     ]
     missing = {
@@ -108,6 +109,8 @@ def _cell(piece: Piece | None, shown: Callable[[Piece], str]) -> str:
 
 
 def _seconds_of(piece: Piece) -> str:
+    if piece["seconds"] is None:  # every seed's run was interrupted
+        return ""
     marks = ("*" if piece["dtype"] == "float32" else "") + ("†" if piece["device"] == "cuda" else "")
     return f"{'~' if piece['busy'] else ''}{piece['seconds']:.0f}{marks}"
 
