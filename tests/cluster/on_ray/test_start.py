@@ -39,9 +39,8 @@ except KeyboardInterrupt:
 
 
 def test_importing_the_launcher_costs_no_ray() -> None:
-    code = (
-        "import sys, cluster, cluster.launcher, cluster.jobs.submit; print(sorted({'ray', 'torch'} & set(sys.modules)))"
-    )
+    modules = "cluster, cluster.launcher, cluster.jobs.submit"
+    code = f"import sys, {modules}; print(sorted({{'ray', 'torch'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
