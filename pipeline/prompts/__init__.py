@@ -2,7 +2,7 @@
 
 from pipeline.prompts.arranging import arrange
 from pipeline.prompts.bank import PromptBank
-from pipeline.prompts.encoders import ENCODERS, Encoder, Factored, encoder_parameters, make_encoder, ones_near
+from pipeline.prompts.encoders import ENCODERS, Encoder, Factored, encoder_parameters, make_encoder, ones_near, paces
 from pipeline.prompts.ensemble import COMBINATIONS, majority_vote, mean_vote
 from pipeline.prompts.initialise import INITIALISERS, normal, resize, vocabulary
 from pipeline.prompts.layout import PLACES, Layout, parse_layout
@@ -30,6 +30,7 @@ __all__ = [
     "nested_places",
     "normal",
     "ones_near",
+    "paces",
     "parse_layout",
     "resize",
     "vocabulary",

@@ -10,7 +10,7 @@ begins at zero. So any initialiser goes with any encoder, and a reparameterised 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -117,6 +117,20 @@ def make_encoder(name: str, start: Tensor, width: int, seed: int) -> Encoder:
     if name == "identity" or not start.numel():
         return Identity(start)
     return Reparameterised(start, name, width, seed)
+
+
+def paces(encoder: nn.Module) -> Iterator[tuple[nn.Parameter, float]]:
+    """Each parameter of an encoder, and its share of the prompt's learning rate.
+
+    A network's matrix sums over its inputs, and Adam moves all of its numbers alike: at the full rate the value would
+    move hundreds of times further than a bare prompt does. At 1 / inputs a learning rate means the same for every
+    encoder and width (Yang et al. 2022, "Tensor Programs V", table 3: hidden and output weights under Adam), and a head
+    beside it learns at the rate that heads want.
+    """
+    parts = (part for part in encoder.modules() if isinstance(part, nn.Linear | nn.LSTM))
+    matrices = {p for part in parts for p in part.parameters() if p.dim() == 2}
+    for parameter in encoder.parameters():
+        yield parameter, 1.0 / parameter.shape[1] if parameter in matrices else 1.0
 
 
 def ones_near(shape: Sequence[int], seed: int) -> Tensor:

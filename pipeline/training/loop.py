@@ -1,9 +1,9 @@
 """The training step: the only one. Pretraining and adaptation differ in the batches they give it.
 
 Prompts and heads are plain fp32 tensors outside the (possibly sharded) backbone, so one optimizer, one clipping rule
-and one checkpoint serve every sharding and every world size. Every prompt has parameter groups of its own, one for it
-and one for its heads: its own learning rates, its own clock, and no gradient but its own, so that it ends where it
-would alone.
+and one checkpoint serve every sharding and every world size. Every prompt has parameter groups of its own, for it, for
+its encoder's network and for its heads: its own learning rates, its own clock, and no gradient but its own, so that it
+ends where it would alone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.model import PromptedModel
+from pipeline.prompts import paces
 from pipeline.tasks import Answers, Batch
 from pipeline.training.clipping import clip_each
 from pipeline.training.world import World, save_json, sum_over_ranks
@@ -113,11 +114,13 @@ class Trainer:
         """
         bank, of_heads = self.model.bank, self.model.heads
         assert bank is not None
-        own = [p for n in (prompts or [prompt]) for p in bank.encoders[n].parameters()]
-        theirs = [part[h] for h in heads for part in (of_heads.weights, of_heads.biases)]
-        self._groups[prompt] = []
-        for parameters, rate in (([*own, *also], learning_rate), (theirs, learning_rate * head_share)):
-            self._groups[prompt].append(_Group(list(dict.fromkeys(parameters)), rate))
+        shares = dict(own for n in (prompts or [prompt]) for own in paces(bank.encoders[n]))
+        shares |= dict.fromkeys(also, 1.0)
+        shares |= {part[h]: head_share for h in heads for part in (of_heads.weights, of_heads.biases)}
+        self._groups[prompt] = [
+            _Group([parameter for parameter in shares if shares[parameter] == share], learning_rate * share)
+            for share in dict.fromkeys(shares.values())
+        ]
         if self._optimizer is None:
             self._optimizer = torch.optim.AdamW(self._parameters(prompt), weight_decay=0.0, fused=True)
 

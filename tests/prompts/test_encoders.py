@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.prompts import Factored, PromptBank, encoder_parameters, make_encoder, ones_near, parse_layout
+from pipeline.prompts import Factored, PromptBank, encoder_parameters, make_encoder, ones_near, paces, parse_layout
 
 DEEP, INPUT = (3, 2, 2, 5, 4), (5, 12)
 CASES = [("identity", DEEP), ("mlp", DEEP), *((name, INPUT) for name in ("identity", "mlp", "lstm", "bilstm+mlp"))]
@@ -29,6 +29,21 @@ def test_an_encoder_begins_at_its_start_and_moves_every_place(name, shape):
     assert all(p.grad is not None and bool(p.grad.any()) for p in encoder.parameters())
     assert bool((encoder() - start).abs().amax(tuple(range(3)) if len(shape) == 5 else 1).min() > 0)
     assert encoder_parameters(name, shape, 8) == sum(p.numel() for p in encoder.parameters())
+
+
+@pytest.mark.parametrize(("name", "shape"), [case for case in CASES if case[0] != "identity"])
+def test_a_learning_rate_moves_a_value_as_far_whatever_network_makes_it(name, shape):
+    """Adam moves a bare number by the rate in every step; a network's matrices of any width may not multiply that."""
+    start, wanted, rate, steps = start_of(shape), start_of(shape).roll(1, -1), 1e-2, 10
+    for width in (8, 64, 512):
+        encoder = make_encoder(name, start, width, seed=3)
+        optimizer = torch.optim.Adam([{"params": [p], "lr": rate * pace} for p, pace in paces(encoder)])
+        for _ in range(steps):
+            optimizer.zero_grad()
+            (encoder() - wanted).square().sum().backward()
+            optimizer.step()
+        moved = float((encoder() - start).detach().abs().median())
+        assert 0.5 < moved / (rate * steps) < 3.0, width
 
 
 def test_the_same_seed_gives_the_same_network_whatever_was_drawn_before():

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from workflows.config.fields import Count, Rate, Rates, Settings, Text, refuse
+from workflows.config.fields import AutoRates, Count, Rate, Rates, Settings, Text, refuse
 
 SHARED = "shared"
 """The config's own method, from the run's shared prompt instead of a fresh start."""
-USUAL_RATES: dict[str, tuple[float, ...]] = {
-    "deep": (1e-2,),
-    "prefix": (3e-3,),
-    "prompt_tuning": (3e-2,),
-    "p_tuning": (3e-3,),
-    "head": (1e-2,),
-    "finetune": (5e-5, 3e-4),
-}
-"""Where neither the section nor, for the config's own method, `adapt` says otherwise. Fine-tuning has two, of which dev
-chooses: 5e-5 is the usual one (Devlin et al. 2019), small backbones want more, and a ceiling should not be too low."""
+FINETUNED: Rates = (5e-5, 3e-4)
+"""Fine-tuning's usual learning rates, of which dev chooses: 5e-5 is the field's (Devlin et al. 2019), small backbones
+want more, and a ceiling should not be too low. What the methods usually have is in `usual`."""
 
 
 def comparable() -> tuple[str, ...]:
@@ -54,10 +47,10 @@ class CompareSettings(Settings):
     learning_rates: dict[Text, Rates] = Field(default_factory=dict)
     """Method: its learning rates, of which dev chooses; a method that is not named has its usual one."""
 
-    def rates(
-        self, method: str, own: str, adapted: Literal["auto"] | tuple[float, ...]
-    ) -> Literal["auto"] | tuple[float, ...]:
+    def rates(self, method: str, own: str, adapted: AutoRates) -> AutoRates:
         """A method's learning rates. own: the config's method, which goes by those of `adapt`."""
         if method in self.learning_rates:
             return self.learning_rates[method]
-        return adapted if method in (own, SHARED) else USUAL_RATES.get(method, adapted)
+        if method == "finetune":
+            return FINETUNED
+        return adapted if method in (own, SHARED) else "auto"

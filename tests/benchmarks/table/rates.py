@@ -1,8 +1,8 @@
 """`python -m tests.benchmarks.table.rates`: each method's learning rates on dev, one seed, on one task of each kind.
 
-The table has the best of each for all tasks of the kind. Deep prompts, the default method, go by the product's own
-defaults, which tell sentences and words apart in the same way. A search per task would not be the same budget for all
-methods.
+The table has the best of each for all tasks of the kind. Deep prompts, with prefix tuning's network and without, go by
+the product's own defaults, which tell sentences and words apart in the same way. A search per task would not be the
+same budget for all methods.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from tests.benchmarks.table import entries, kept, ours, peft_side
 CHOSEN_ON = {"sentences": "subj", "many classes": "banking77", "words": "snips_slots", "texts": "e2e_clean"}
 """Kind of task (see `Entry.kind`) → the one on which the rates are chosen."""
 GRIDS = {
-    "prefix": [1e-4, 3e-4, 1e-3, 3e-3],
     "prompt_tuning": [3e-3, 1e-2, 3e-2, 1e-1],
-    "p_tuning": [1e-3, 3e-3, 1e-2, 3e-2],
+    "p_tuning": [1e-2, 3e-2, 1e-1],
     "head": [3e-3, 1e-2, 3e-2, 1e-1],
     "finetune": [2e-5, 5e-5, 1e-4, 3e-4],  # at 1e-3 it gains a point on snips_slots, and does not train on wnut17
     "peft_prefix": [3e-3, 1e-2, 3e-2, 1e-1, 3e-1],

@@ -43,9 +43,9 @@ def render(result: Mapping[str, Any]) -> str:
         "Made by `python -m tests.benchmarks.table`. MiniLM, stories260K for generation; at most "
         f"{most['train']} rows of train, {most['dev']} of dev and {most['test']} of test. The budget of every method: "
         f"{setting['steps']} steps of {setting['batch']} rows, {setting['places']} places, and one learning rate "
-        f"({_rates(pieces)}): of deep prompts the default, of the others the best of a few on dev of one task, for all "
-        "of its kind: sentences, many classes, words (see table_rates.json). Every choice was made on dev, test was "
-        f"scored once. Mean ± deviation over {setting['seeds']} seeds.",
+        f"({_rates(pieces)}): of deep prompts and prefix tuning the default, of the others the best of a few on dev of "
+        "one task, for all of its kind: sentences, many classes, words (see table_rates.json). Every choice was made "
+        f"on dev, test was scored once. Mean ± deviation over {setting['seeds']} seeds.",
         f"“{NAMES[WHOLE]}” has more than that budget: a pretraining over all the tasks, and a search over lengths and "
         "depths, each from the shared prompt and from scratch, by the product's defaults. Its seconds are a task's "
         f"share of all.{_seeds(pieces, setting)}",
