@@ -87,6 +87,18 @@ def test_rows_leave_room_for_the_prompt_among_the_tokens(pieces):
     assert prepared.rules["context"] == pieces.run.info.context - 4
 
 
+def test_a_method_has_what_it_usually_has_on_a_task_of_that_type(pieces):
+    def of(task, method):
+        settings = pieces.payload(task, method, Path())
+        rates = {one["learning_rate"] for one in settings["candidates"]}
+        return sorted(rates), settings["settings"]["head_share"]
+
+    assert of("slots", "deep") == of("intent", "deep")  # the config's own method, whose rates it gives
+    assert of("slots", "prefix") == ([0.1], 0.1) and of("intent", "prefix") == ([0.01], 1.0)
+    assert of("slots", "head") == of("slots", "prompt_tuning") == ([0.01], 1.0)
+    assert of("slots", "finetune")[0] == [5e-5, 3e-4]
+
+
 def test_the_best_of_a_task_is_marked_and_the_choice_is_made_on_dev(compared):
     _, result, _ = compared
     for task in ("intent", "slots"):

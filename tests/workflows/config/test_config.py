@@ -122,7 +122,9 @@ def test_what_is_left_open_follows_from_what_the_task_answers(write):
     assert (given.steps, given.evaluate_every, given.head_share) == (30, 3, 1.0)  # the share goes with the rates
     elsewhere = load_config(write(text + "prompt: {method: prompt_tuning}\n"))
     rates = {elsewhere.adapt_for(name).learning_rates for name in ("intent", "slots", "answers", "same")}
-    assert len(rates) == 1  # what suits deep prompts says nothing about others
+    assert len(rates) == 1  # what suits deep prompts says nothing about those of one layer
+    prefix = load_config(write(text + "prompt: {method: prefix}\n"))
+    assert [prefix.adapt_for(name) for name in ("slots", "answers")] == [slots, answers]  # deep, too
 
 
 def test_so_does_a_section_inside_it(write):
