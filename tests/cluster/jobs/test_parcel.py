@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from configs import write_run
 
 from cluster.jobs import parcel, places
 from pipeline.errors import InputError, InputErrors
-
-
-def write_run(folder: Path, **changes: Any) -> Path:
-    data = folder / "data" / "intent"
-    data.mkdir(parents=True, exist_ok=True)
-    (data / "train.jsonl").write_text('{"text": "a", "label": "b"}\n')
-    config = {
-        "name": "my run",
-        "storage": "/shared/runs",
-        "backbone": {"model": "minilm"},
-        "tasks": [
-            {"name": "intent", "type": "classification", "data": {"path": "data/intent"}},
-            {"name": "there", "type": "pair", "data": {"path": "/on/the/cluster"}},
-            {"name": "hub", "type": "pair", "data": {"hub": "google/boolq"}},
-        ],
-        "registry": {"uri": "http://mlflow:5000"},
-    } | changes
-    path = folder / "demo.yaml"
-    path.write_text(yaml.safe_dump(config))
-    return path
 
 
 def named(config: Path, tmp_path: Path, tag: str, parts: tuple[str, ...] = ("run", "v1")) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 import yaml
-from test_parcel import write_run
+from configs import write_run
 
 from cluster.jobs import parcel, places
 from cluster.jobs.places import find_places, version_of

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_parcel import write_run
+from configs import write_run
 
 from cluster.jobs import manage
 from cluster.jobs import submit as submitting

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_parcel import write_run
+from configs import write_run
 
 from cluster.jobs import follow as following
 from cluster.jobs import submit as submitting
