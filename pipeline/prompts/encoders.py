@@ -122,15 +122,17 @@ def make_encoder(name: str, start: Tensor, width: int, seed: int) -> Encoder:
 def paces(encoder: nn.Module) -> Iterator[tuple[nn.Parameter, float]]:
     """Each parameter of an encoder, and its share of the prompt's learning rate.
 
-    A network's matrix sums over its inputs, and Adam moves all of its numbers alike: at the full rate the value would
-    move hundreds of times further than a bare prompt does. At 1 / inputs a learning rate means the same for every
-    encoder and width (Yang et al. 2022, "Tensor Programs V", table 3: hidden and output weights under Adam), and a head
-    beside it learns at the rate that heads want.
+    Adam moves all numbers alike. A network's matrix sums over its inputs and each layer adds what it moves to what the
+    others do, so that at the full rate a value would move hundreds of times further than a bare prompt does. At 1 /
+    inputs (Yang et al. 2022, "Tensor Programs V", table 3: hidden and output weights under Adam) and 1 / layers, the
+    embedding being one, a learning rate means about the same for every encoder and width, and a head beside it learns
+    at the rate that heads want.
     """
-    parts = (part for part in encoder.modules() if isinstance(part, nn.Linear | nn.LSTM))
+    parts = [part for part in encoder.modules() if isinstance(part, nn.Linear | nn.LSTM)]
+    layers = sum(part.num_layers if isinstance(part, nn.LSTM) else 1 for part in parts) + 1 if parts else 1
     matrices = {p for part in parts for p in part.parameters() if p.dim() == 2}
     for parameter in encoder.parameters():
-        yield parameter, 1.0 / parameter.shape[1] if parameter in matrices else 1.0
+        yield parameter, 1.0 / layers / (parameter.shape[1] if parameter in matrices else 1)
 
 
 def ones_near(shape: Sequence[int], seed: int) -> Tensor:
