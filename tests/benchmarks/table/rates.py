@@ -16,7 +16,7 @@ CHOSEN_ON = {"sentences": "subj", "many classes": "banking77", "words": "snips_s
 """Kind of task (see `Entry.kind`) → the one on which the rates are chosen."""
 GRIDS = {
     "prompt_tuning": [3e-3, 1e-2, 3e-2, 1e-1],
-    "p_tuning": [1e-2, 3e-2, 1e-1],
+    "p_tuning": [1e-2, 3e-2, 1e-1, 3e-1],
     "head": [3e-3, 1e-2, 3e-2, 1e-1],
     "finetune": [2e-5, 5e-5, 1e-4, 3e-4],  # at 1e-3 it gains a point on snips_slots, and does not train on wnut17
     "peft_prefix": [3e-3, 1e-2, 3e-2, 1e-1, 3e-1],

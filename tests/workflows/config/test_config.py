@@ -110,6 +110,7 @@ def test_what_is_left_open_follows_from_what_the_task_answers(write):
     text = GOOD.replace("adapt: {steps: 7}", "adapt: {lengths: [4]}")
     others = "  - {name: answers, type: qa, data: {path: data/answers}}\n"
     others += "  - {name: same, type: pair, data: {demo: same_issue}}\n"
+    others += "  - {name: tell, type: generation, data: {path: data/tell}}\n"
     text = text.replace("  - name: slots", others + "  - name: slots")
     config = load_config(write(text))
     intent, slots, answers, same = (config.adapt_for(name) for name in ("intent", "slots", "answers", "same"))
@@ -118,6 +119,7 @@ def test_what_is_left_open_follows_from_what_the_task_answers(write):
     assert slots.head_share < intent.head_share == answers.head_share == 1.0
     assert intent.learning_rates < answers.learning_rates == same.learning_rates < slots.learning_rates
     assert slots.evaluate_every == slots.steps // 10
+    assert len(config.adapt_for("tell").learning_rates) > 1  # how fast a prompt may learn depends on what writes
     given = load_config(write(text + "adapt: {steps: 30, learning_rates: [1e-3]}\n")).adapt_for("slots")
     assert (given.steps, given.evaluate_every, given.head_share) == (30, 3, 1.0)  # the share goes with the rates
     elsewhere = load_config(write(text + "prompt: {method: prompt_tuning}\n"))
