@@ -129,7 +129,7 @@ def paces(encoder: nn.Module) -> Iterator[tuple[nn.Parameter, float]]:
     at the rate that heads want.
     """
     parts = [part for part in encoder.modules() if isinstance(part, nn.Linear | nn.LSTM)]
-    layers = sum(part.num_layers if isinstance(part, nn.LSTM) else 1 for part in parts) + 1 if parts else 1
+    layers = 1 + sum(part.num_layers if isinstance(part, nn.LSTM) else 1 for part in parts)
     matrices = {p for part in parts for p in part.parameters() if p.dim() == 2}
     for parameter in encoder.parameters():
         yield parameter, 1.0 / layers / (parameter.shape[1] if parameter in matrices else 1)
