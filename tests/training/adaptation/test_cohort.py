@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pipeline.backbone import load_backbone
+from pipeline.prompts import Recipe
 from pipeline.tasks import HeadBank, PreparedTask
 from pipeline.training.adaptation.cohort import Cohort, CohortSettings
 from pipeline.training.adaptation.search import Search, SearchSettings
@@ -139,8 +140,22 @@ def test_every_candidate_has_its_own_learning_rate_and_its_head_a_share(backbone
     for one in train(model, task, candidates, tmp_path, settings):
         for after, before, share in ((one.prompt, prompt, 1.0), (one.weight, weight, 0.1)):
             moved = (after - before).abs()
-            typical = float(moved[moved > 0].median())
+            typical = float(moved[moved > 0].detach().median())
             assert typical == pytest.approx(share * one.candidate.learning_rate, rel=0.01)
+
+
+def test_a_network_moves_its_prompt_about_the_learning_rate_and_the_head_beside_it_all_of_it(
+    backbone, prepared, tmp_path
+):
+    """At the full rate, prefix tuning's network would move the prompt by its width times more."""
+    model, task = backbone("bert"), prepared("intent")
+    start, rate = Start(None, {}, "normal", Recipe("prefix", "mlp")), 1e-2
+    search = Search(task, [Candidate("scratch", 3, 0, rate, 0)], start, replace(SETTINGS, steps=1, warmup=0.0))
+    ((one,),) = Cohort(model, [search], CohortSettings("mean"), LocalWorld(tmp_path)).run()
+    moved = (one.prompt - start.scratch(model, 3, 0, 0)).abs()
+    assert float(moved.max()) < rate and float(moved.median()) > rate / 20
+    head = (one.weight - HeadBank([task.head("mean")], model.info.width, [0]).weights[0]).detach().abs()
+    assert float(head[head > 0].median()) == pytest.approx(SETTINGS.head_share * rate, rel=0.01)
 
 
 def test_the_same_seed_gives_the_same_prompts_to_the_last_bit(backbone, prepared, tmp_path):
