@@ -22,6 +22,8 @@ GRIDS = {
     "peft_prefix": [3e-3, 1e-2, 3e-2, 1e-1, 3e-1],
     "peft_prompt_tuning": [1e-2, 3e-2, 1e-1, 3e-1],
 }
+OF_TEXTS = {"finetune": [1e-3, 3e-3]}
+"""Besides, where a text is written: small models are trained at higher rates."""
 RESULTS = Path(__file__).parents[1] / "results" / "table_rates.json"
 
 
@@ -33,21 +35,26 @@ def best(method: str, task: str) -> float | None:
     if method not in GRIDS:
         return None
     scores = _known(method, CHOSEN_ON[entries.entry(task).kind]) or _known(method, CHOSEN_ON["sentences"])
-    return None if scores is None else max(GRIDS[method], key=lambda rate: (scores[f"{rate:g}"], rate))
+    return None if scores is None else max(map(float, scores), key=lambda rate: (scores[f"{rate:g}"], rate))
+
+
+def grid(method: str, task: str) -> list[float]:
+    """The rates that are tried on a task."""
+    return [*GRIDS[method], *(OF_TEXTS.get(method, []) if entries.entry(task).kind == "texts" else [])]
 
 
 def _known(method: str, task: str) -> dict[str, float] | None:
-    """Rate → the best dev score, of the whole grid; None where the peer crashes."""
+    """Rate → the best dev score, of the whole grid and nothing else; None where the peer crashes."""
     known: dict[str, dict[str, float] | None] = kept.read(RESULTS).get(method, {})
     own = known.get(task, {})
-    missing = [] if own is None else [rate for rate in GRIDS[method] if f"{rate:g}" not in own]
+    missing = [] if own is None else [rate for rate in grid(method, task) if f"{rate:g}" not in own]
     if own is not None and missing:
         found = _measure(method, task, missing)
         own = None if found is None else {**own, **found}
         with kept.adding(RESULTS) as results:
             results.setdefault(method, {})[task] = own
         print(f"{method} on {task}: {own}", file=sys.stderr, flush=True)
-    return own
+    return own and {f"{rate:g}": own[f"{rate:g}"] for rate in grid(method, task)}
 
 
 def _measure(method: str, task: str, rates: list[float]) -> dict[str, float] | None:
