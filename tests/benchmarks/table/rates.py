@@ -35,7 +35,7 @@ def best(method: str, task: str) -> float | None:
     if method not in GRIDS:
         return None
     scores = _known(method, CHOSEN_ON[entries.entry(task).kind]) or _known(method, CHOSEN_ON["sentences"])
-    return None if scores is None else max(map(float, scores), key=lambda rate: (scores[f"{rate:g}"], rate))
+    return None if scores is None else max(scores, key=lambda rate: (scores[rate], rate))
 
 
 def grid(method: str, task: str) -> list[float]:
@@ -43,18 +43,19 @@ def grid(method: str, task: str) -> list[float]:
     return [*GRIDS[method], *(OF_TEXTS.get(method, []) if entries.entry(task).kind == "texts" else [])]
 
 
-def _known(method: str, task: str) -> dict[str, float] | None:
-    """Rate → the best dev score, of the whole grid and nothing else; None where the peer crashes."""
+def _known(method: str, task: str) -> dict[float, float] | None:
+    """Rate → the best dev score, of the grid; None where the peer crashes."""
     known: dict[str, dict[str, float] | None] = kept.read(RESULTS).get(method, {})
     own = known.get(task, {})
-    missing = [] if own is None else [rate for rate in grid(method, task) if f"{rate:g}" not in own]
+    rates = grid(method, task)
+    missing = [] if own is None else [rate for rate in rates if f"{rate:g}" not in own]
     if own is not None and missing:
         found = _measure(method, task, missing)
         own = None if found is None else {**own, **found}
         with kept.adding(RESULTS) as results:
             results.setdefault(method, {})[task] = own
         print(f"{method} on {task}: {own}", file=sys.stderr, flush=True)
-    return own and {f"{rate:g}": own[f"{rate:g}"] for rate in grid(method, task)}
+    return None if own is None else {rate: own[f"{rate:g}"] for rate in rates}
 
 
 def _measure(method: str, task: str, rates: list[float]) -> dict[str, float] | None:
